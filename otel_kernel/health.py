@@ -1,0 +1,60 @@
+"""The agent's own counters: what it received, what it could not use, what it lost, each way apart."""
+
+from collections.abc import Mapping
+from enum import Enum
+from threading import Lock
+from types import MappingProxyType
+
+
+class Counter(Enum):
+    """Everything that is counted, with the sentence that explains it. All counts are since the agent's start."""
+
+    EVENTS_RECEIVED = "records of the kernel that reached the agent"
+    EVENTS_LOST = "records the kernel side could not hand over: the ring or a map was full"
+    EVENTS_MALFORMED = "records of a wrong size or kind, dropped"
+    PROBE_MISSES = "times the kernel skipped a program because it was already running on that CPU"
+    STRINGS_UNREAD = "paths and arguments that were readable neither at entry nor at exit of their call"
+    WATCHES_LOST = "times the kernel dropped notices of changed directories, after which they were read anew"
+
+    BIRTHS = "births exported"
+    NOT_BIRTH = "processes of a runtime whose first exec begins no birth: exec, delete, kill, update, ..."
+    NOT_KUBERNETES = "containers whose bundle carries no annotations of Kubernetes"
+    UNRESOLVED = "births exported without the name of their pod"
+    DAEMON_CALLS_UNMATCHED = "calls of runtime daemons that belong to no birth"
+    DAEMON_CALLS_DROPPED = "calls of runtime daemons given up before it was known whose they are: too many at once"
+    BUNDLES_UNREADABLE = "bundles that were missing, too large or not JSON"
+
+    EXPORT_RETRIES = "attempts to send a request that failed and will be repeated"
+    EXPORT_REFUSED = "requests that the receiver refused for good"
+    EXPORT_DROPPED = "requests dropped because the queue was full, or at the end because nothing answered"
+    SPANS_REJECTED = "spans the receiver did not take of requests it took"
+    FILE_FAILURES = "requests that could not be written to a file"
+    RECORDING_FAILURES = "events that could not be recorded"
+
+
+class Health:
+    """Counts from any thread."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._counts = dict.fromkeys(Counter, 0)
+
+    def add(self, counter: Counter, count: int = 1) -> None:
+        """Count further occurrences.
+
+        Raises ValueError for a negative count: these counters only rise.
+        """
+        if count < 0:
+            raise ValueError(f"{counter.name} cannot fall by {-count}")
+        with self._lock:
+            self._counts[counter] += count
+
+    def reach(self, counter: Counter, total: int) -> None:
+        """Raise a counter to a total kept elsewhere, such as in a map of the kernel. A smaller one changes nothing."""
+        with self._lock:
+            self._counts[counter] = max(self._counts[counter], total)
+
+    def snapshot(self) -> Mapping[Counter, int]:
+        """Return all counters as they stand at one moment."""
+        with self._lock:
+            return MappingProxyType(dict(self._counts))

@@ -1,0 +1,296 @@
+"""Every setting of the agent, once: environment, arguments, help and docs/settings.md are made from these fields.
+
+The standard OTEL_* variables keep their meaning and units (OpenTelemetry specification: SDK environment variables, OTLP
+exporter). The rest is OTEL_KERNEL_*: durations in seconds, switches `on` or `off`; each OTEL_KERNEL_FOO_BAR is also
+--foo-bar. An empty value counts as unset. An argument beats its variable.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Literal, Self
+from urllib.parse import urlsplit
+
+from otel_kernel import values
+from otel_kernel.declaration import SettingsError, optional, read, setting
+from otel_kernel.values import Output, list_of, one_of, shown
+
+Protocol = Literal["grpc", "http/protobuf"]
+
+GRPC_PORT = 4317  # OpenTelemetry specification, OTLP exporter
+SERVICE_NAME = "otel-kernel"
+METRIC_GROUPS = ("cpu", "memory", "pressure", "syscalls", "sched", "process", "files", "network", "births", "agent")
+
+
+def _traces(name: str) -> tuple[str, str]:
+    return f"OTEL_EXPORTER_OTLP_TRACES_{name}", f"OTEL_EXPORTER_OTLP_{name}"
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What the agent looks at."""
+
+    ebpf: Literal["auto", "off", "require"] = setting(
+        "OTEL_KERNEL_EBPF",
+        one_of("auto", "off", "require"),
+        "auto",
+        "require: refuse to run without eBPF; auto: watch files then",
+    )
+    proc_root: Path = setting("OTEL_KERNEL_PROC_ROOT", values.DIRECTORY, "/proc", "where the node's /proc is")
+    cgroup_root: Path = setting(
+        "OTEL_KERNEL_CGROUP_ROOT", values.DIRECTORY, "/sys/fs/cgroup", "where the node's cgroup hierarchies are"
+    )
+    runtimes: tuple[str, ...] = setting(
+        "OTEL_KERNEL_RUNTIMES", list_of(values.EXECUTABLE), "", "further executables that count as runtime daemons"
+    )
+    record: Path | None = optional(
+        "OTEL_KERNEL_RECORD", values.PATH, "write the kernel's events of births to this file, for replay"
+    )
+
+
+@dataclass(frozen=True)
+class Births:
+    """When a birth ends and how it is told."""
+
+    quiet_ns: int = setting(
+        "OTEL_KERNEL_BIRTH_QUIET", values.DURATION, "5", "a birth has ended when nothing more began for so long"
+    )
+    timeout_ns: int = setting(
+        "OTEL_KERNEL_BIRTH_TIMEOUT", values.DURATION, "600", "a birth is told as it stands after so long"
+    )
+    arguments: Literal["off", "redacted", "full"] = setting(
+        "OTEL_KERNEL_ARGS",
+        one_of("off", "redacted", "full"),
+        "off",
+        "arguments of processes on their spans; they may hold secrets",
+    )
+    calls: Literal["spans", "folded"] = setting(
+        "OTEL_KERNEL_CALLS",
+        one_of("spans", "folded"),
+        "spans",
+        "a span for each call, or events of its process or group",
+    )
+    services: Literal["component", "single"] = setting(
+        "OTEL_KERNEL_SERVICES",
+        one_of("component", "single"),
+        "component",
+        "a service.name for each component, or one for all",
+    )
+    openat_spans: bool = setting(
+        "OTEL_KERNEL_OPENAT_SPANS", values.ON_OFF, "off", "draw openat and openat2 too; they are counted anyway"
+    )
+
+
+@dataclass(frozen=True)
+class Resource:
+    """Who is speaking."""
+
+    node_name: str | None = optional("OTEL_KERNEL_NODE_NAME", values.NODE, "k8s.node.name", "not said")
+    service_name: str | None = optional(
+        "OTEL_SERVICE_NAME",
+        values.SERVICE,
+        "service.name of births, units and metrics",
+        f"service.name of OTEL_RESOURCE_ATTRIBUTES, else {SERVICE_NAME}",
+    )
+    attributes: tuple[tuple[str, str], ...] = setting(
+        "OTEL_RESOURCE_ATTRIBUTES", values.PAIRS, "", "attributes of every resource"
+    )
+
+    @property
+    def service(self) -> str:
+        """The service.name of what belongs to no component."""
+        return self.service_name or dict(self.attributes).get("service.name") or SERVICE_NAME
+
+
+@dataclass(frozen=True)
+class Otlp:
+    """Sending by OTLP."""
+
+    endpoint: str | None = optional(
+        "OTEL_EXPORTER_OTLP_ENDPOINT", values.ENDPOINT, "the receiver; HTTP adds /v1/traces to it"
+    )
+    traces_endpoint: str | None = optional(
+        "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+        values.ENDPOINT,
+        "the receiver of traces, used as it is",
+        "as OTEL_EXPORTER_OTLP_ENDPOINT says",
+    )
+    chosen_protocol: Protocol | None = optional(
+        _traces("PROTOCOL"),
+        one_of("grpc", "http/protobuf"),
+        "how to speak to the receiver",
+        f"grpc to port {GRPC_PORT}, else http/protobuf",
+    )
+    headers: tuple[tuple[str, str], ...] = setting(
+        _traces("HEADERS"), values.SECRET_PAIRS, "", "headers or gRPC metadata, such as credentials"
+    )
+    certificate: Path | None = optional(
+        _traces("CERTIFICATE"), values.READABLE_FILE, "PEM: whom to trust", "the system's authorities"
+    )
+    client_certificate: Path | None = optional(_traces("CLIENT_CERTIFICATE"), values.READABLE_FILE, "PEM: who we are")
+    client_key: Path | None = optional(
+        _traces("CLIENT_KEY"), values.READABLE_FILE, "PEM: the key of the client certificate"
+    )
+    compression: Literal["gzip", "none"] = setting(
+        _traces("COMPRESSION"), one_of("gzip", "none"), "none", "of requests"
+    )
+    timeout_ms: int = setting(_traces("TIMEOUT"), values.MILLISECONDS, "10000", "for one attempt to send, milliseconds")
+    insecure: bool = setting(
+        _traces("INSECURE"), values.TRUE_FALSE, "false", "no TLS for a gRPC endpoint given without scheme"
+    )
+    disabled: bool = setting("OTEL_SDK_DISABLED", values.TRUE_FALSE, "false", "true: send nothing by OTLP")
+
+    @property
+    def traces_url(self) -> str | None:
+        """Where traces go: a URL whose path is complete for HTTP, or HOST:PORT; None when no endpoint is set."""
+        if self.traces_endpoint or not self.endpoint or self.protocol == "grpc":
+            return self.traces_endpoint or self.endpoint
+        return self.endpoint.rstrip("/") + "/v1/traces"
+
+    @property
+    def protocol(self) -> Protocol:
+        """The protocol set, else the one whose port the endpoint names."""
+        endpoint = self.traces_endpoint or self.endpoint or ""
+        port = urlsplit(endpoint if "://" in endpoint else f"//{endpoint}").port
+        return self.chosen_protocol or ("grpc" if port == GRPC_PORT else "http/protobuf")
+
+
+@dataclass(frozen=True)
+class Kubernetes:
+    """What the API server is asked (not in this version)."""
+
+    kubernetes: Literal["auto", "off"] = setting(
+        "OTEL_KERNEL_KUBERNETES", one_of("auto", "off"), "auto", "names of workloads"
+    )
+    events: bool = setting("OTEL_KERNEL_KUBERNETES_EVENTS", values.ON_OFF, "off", "conditions and events of pods")
+    labels: tuple[str, ...] = setting(
+        "OTEL_KERNEL_LABELS", list_of(values.KUBERNETES_KEY), "", "labels to put on resources"
+    )
+    annotations: tuple[str, ...] = setting(
+        "OTEL_KERNEL_ANNOTATIONS", list_of(values.KUBERNETES_KEY), "", "annotations to put on resources"
+    )
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """What is measured (not in this version)."""
+
+    groups: tuple[str, ...] = setting(
+        "OTEL_KERNEL_METRICS", list_of(one_of(*METRIC_GROUPS)), ",".join(METRIC_GROUPS), "groups of metrics to export"
+    )
+    interval_ms: int = setting(
+        "OTEL_METRIC_EXPORT_INTERVAL", values.MILLISECONDS, "15000", "between exports, milliseconds"
+    )
+    throttle_threshold_percent: int = setting(
+        "OTEL_KERNEL_THROTTLE_THRESHOLD",
+        values.whole_number(1, 100),
+        "25",
+        "percent of throttled periods that makes an event",
+    )
+    syscall_names: tuple[str, ...] | str | None = optional(
+        "OTEL_KERNEL_SYSCALL_NAMES",
+        values.either("all", list_of(values.SYSCALL)),
+        "system calls counted by name",
+        "about 40",
+    )
+    syscall_errors: bool = setting("OTEL_KERNEL_SYSCALL_ERRORS", values.ON_OFF, "off", "count errors by call")
+    syscall_duration: tuple[str, ...] = setting(
+        "OTEL_KERNEL_SYSCALL_DURATION", list_of(values.SYSCALL), "", "system calls whose durations are measured"
+    )
+    open_paths: bool = setting("OTEL_KERNEL_OPEN_PATHS", values.ON_OFF, "off", "the most opened path prefixes")
+    bpf_stats: bool = setting(
+        "OTEL_KERNEL_BPF_STATS", values.ON_OFF, "off", "the kernel's run count and time of each program"
+    )
+
+
+@dataclass(frozen=True)
+class Bridge:
+    """From OTLP to an operator's webhook (not in this version)."""
+
+    listen: tuple[str, int] = setting(
+        "OTEL_KERNEL_BRIDGE_LISTEN", values.LISTENING, "127.0.0.1:4319", "where OTLP/HTTP is received"
+    )
+    url: str | None = optional("OTEL_KERNEL_BRIDGE_URL", values.URL, "the operator's webhook", "required by bridge")
+    state: Path | None = optional(
+        "OTEL_KERNEL_BRIDGE_STATE", values.PATH, "directory of what was posted", "required by bridge"
+    )
+    token_file: Path | None = optional(
+        "OTEL_KERNEL_BRIDGE_TOKEN_FILE", values.READABLE_FILE, "bearer token for the operator"
+    )
+    listen_token_file: Path | None = optional(
+        "OTEL_KERNEL_BRIDGE_LISTEN_TOKEN_FILE", values.READABLE_FILE, "bearer token that senders must show"
+    )
+    ca_file: Path | None = optional("OTEL_KERNEL_BRIDGE_CA_FILE", values.READABLE_FILE, "PEM: whom to trust")
+    cert_file: Path | None = optional(
+        "OTEL_KERNEL_BRIDGE_CERT_FILE", values.READABLE_FILE, "PEM: who we are to the operator"
+    )
+    key_file: Path | None = optional("OTEL_KERNEL_BRIDGE_KEY_FILE", values.READABLE_FILE, "PEM: its key")
+    listen_cert_file: Path | None = optional(
+        "OTEL_KERNEL_BRIDGE_LISTEN_CERT_FILE", values.READABLE_FILE, "PEM: who we are to senders"
+    )
+    listen_key_file: Path | None = optional("OTEL_KERNEL_BRIDGE_LISTEN_KEY_FILE", values.READABLE_FILE, "PEM: its key")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Where births go."""
+
+    chosen_outputs: tuple[Output, ...] | None = optional(
+        "OTEL_KERNEL_OUTPUT",
+        list_of(values.OUTPUT),
+        "where births go; a file gets OTLP JSON lines",
+        "otlp if an endpoint is set, else terminal",
+    )
+    observation: Observation = field(default_factory=Observation)
+    births: Births = field(default_factory=Births)
+    resource: Resource = field(default_factory=Resource)
+    otlp: Otlp = field(default_factory=Otlp)
+    kubernetes: Kubernetes = field(default_factory=Kubernetes)
+    metrics: Metrics = field(default_factory=Metrics)
+    bridge: Bridge = field(default_factory=Bridge)
+    notices: tuple[str, ...] = ()  # what was asked for and will not be done: one line each
+
+    @property
+    def outputs(self) -> tuple[Output, ...]:
+        """Where births go, after all that was and was not set."""
+        default = Output("otlp") if self.otlp.traces_url else Output("terminal")
+        chosen = self.chosen_outputs or (default,)
+        return tuple(output for output in chosen if not (self.otlp.disabled and output.kind == "otlp"))
+
+    @classmethod
+    def load(cls, environ: Mapping[str, str], arguments: Mapping[str, str] = MappingProxyType({})) -> Self:
+        """Return the settings that the environment and the arguments (by variable name) make.
+
+        Raises SettingsError, with one line, for the first value that is not allowed or a variable that does not exist.
+        """
+        settings = read(cls, environ, arguments)
+        _refuse_what_cannot_be_together(settings)
+        return replace(settings, notices=tuple(_notices(settings)))
+
+
+def _refuse_what_cannot_be_together(settings: Settings) -> None:
+    otlp = settings.otlp
+    if Output("otlp") in settings.outputs and not otlp.traces_url:
+        raise SettingsError(
+            "OTEL_KERNEL_OUTPUT=otlp is not allowed without OTEL_EXPORTER_OTLP_ENDPOINT: nowhere to send to"
+        )
+    if otlp.traces_url and otlp.protocol != "grpc" and "://" not in otlp.traces_url:
+        endpoint = shown(otlp.traces_endpoint or otlp.endpoint or "")
+        raise SettingsError(
+            f"the endpoint '{endpoint}' is not allowed for http/protobuf: http:// or https:// must precede it"
+        )
+    if (otlp.client_certificate is None) != (otlp.client_key is None):
+        raise SettingsError(
+            "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE and _CLIENT_KEY: one is not allowed without the other"
+        )
+
+
+def _notices(settings: Settings) -> Iterator[str]:
+    if settings.otlp.disabled and settings.otlp.traces_url:
+        yield "OTEL_SDK_DISABLED=true: nothing is sent by OTLP"
+    for group in (settings.kubernetes, settings.metrics, settings.bridge):
+        for each in fields(group):
+            known, value = each.metadata["setting"], getattr(group, each.name)
+            if value not in (each.default, "off"):
+                yield f"{known.variables[0]} is set, but this version does not act on it"
