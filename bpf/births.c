@@ -1,0 +1,19 @@
+// How are pods born? All programs and maps of the birth trace, as one BCC module.
+//
+// The loader replaces each #include "..." below by the file's text (BCC rewrites map accesses in the main file only) and compiles with
+// -D<STRUCT>_<MEMBER>=<offset> for each kernel struct member used, taken from the running kernel's BTF. No kernel headers are needed.
+#include <linux/types.h>
+#include <uapi/asm/unistd.h>
+#include <uapi/linux/sched.h>
+#include <uapi/linux/mount.h>
+
+#include "include/registers.h"
+#include "include/record.h"
+#include "include/kernel.h"
+#include "include/path.h"
+#include "include/shape.h"
+#include "lineage.c"
+#include "exec.c"
+#include "calls.c"
+#include "call_details.c"
+#include "cgroups.c"

@@ -1,0 +1,271 @@
+// What exactly was called? Strings are read at entry, when exec has not yet replaced the memory nor a mount the path, and again at
+// exit where the page was not resident. Only the drawn families and long waits come here.
+
+static __always_inline void read_string(struct pending *c, u32 slot, u32 at, u32 max, u64 address) {
+  if (!address || c->lengths[slot]) return;
+  long n = bpf_probe_read_user_str(c->text + at, max, (void *)address);
+  if (n > 0 && n <= max) {
+    c->lengths[slot] = n;
+    if (n == max) c->flags |= TRUNCATED;
+  }
+}
+
+#define READ_SOURCE(address) read_string(c, SLOT_SOURCE, SOURCE_AT, SOURCE_MAX, address)
+#define READ_TARGET(address) read_string(c, SLOT_TARGET, TARGET_AT, TARGET_MAX, address)
+#define READ_KIND(address) read_string(c, SLOT_KIND, KIND_AT, KIND_MAX, address)
+#define READ_DATA(address) read_string(c, SLOT_DATA, DATA_AT, DATA_MAX, address)
+
+// The strings of a call. Returns how many it names.
+static __always_inline u32 read_strings(struct pending *c, u32 shape) {
+  u64 *a = c->arguments;
+  switch (shape) {
+  case MOUNT:
+    READ_SOURCE(a[0]);
+    READ_TARGET(a[1]);
+    READ_KIND(a[2]);
+    if (!(a[3] & (MS_BIND | MS_MOVE | MS_REMOUNT))) READ_DATA(a[4]);
+    return (a[0] != 0) + (a[1] != 0) + (a[2] != 0) + (a[4] != 0 && !(a[3] & (MS_BIND | MS_MOVE | MS_REMOUNT)));
+  case UMOUNT:
+  case EXECVE:
+    READ_TARGET(a[0]);
+    return a[0] != 0;
+  case PIVOT_ROOT:
+    READ_SOURCE(a[0]);
+    READ_TARGET(a[1]);
+    return 2;
+  case MOVE_MOUNT:
+    READ_SOURCE(a[1]);
+    READ_TARGET(a[3]);
+    return 2;
+  case AT_PATH:
+  case EXECVEAT:
+  case OPEN_DRAWN:
+    READ_TARGET(a[1]);
+    return a[1] != 0;
+  case FSOPEN:
+    READ_KIND(a[0]);
+    return a[0] != 0;
+  case FSCONFIG:
+    READ_SOURCE(a[2]);
+    if (a[1] == 1 || a[1] == 3) READ_TARGET(a[3]); // FSCONFIG_SET_STRING, FSCONFIG_SET_PATH
+    return (a[2] != 0) + (a[1] == 1 || a[1] == 3);
+  }
+  return 0;
+}
+
+// What a path is relative to: the file behind /proc/self/fd/N, the directory descriptor, the working directory; nothing when absolute.
+static __always_inline void resolve(struct pending *c, u32 slot, u32 base_at, u8 *path, u32 length, s64 dfd) {
+  struct cursor *cursor = new_cursor();
+  if (!cursor) return;
+  cursor->fd = dfd;
+  u8 *to = c->text + base_at;
+  u32 *used = &c->lengths[slot];
+  if (length > 1 && path[0] == '/') {
+    read_proc_fd(path, cursor);
+    if (cursor->fd < 0) return;
+  }
+  u64 at;
+  if (cursor->fd != AT_FDCWD) {
+    u64 file = file_of(cursor->fd);
+    if (!file) return;
+    at = file + FILE_F_PATH;
+  } else {
+    if (length <= 1) return;
+    at = read64(current_task() + TASK_STRUCT_FS) + FS_STRUCT_PWD;
+  }
+  walk(to, used, read64(at + PATH_MNT), read64(at + PATH_DENTRY), &c->flags);
+}
+
+static __always_inline void resolve_paths(struct pending *c, u32 shape) {
+  u64 *a = c->arguments;
+  s64 source_dfd = AT_FDCWD, target_dfd = AT_FDCWD;
+  bool source = shape == PIVOT_ROOT || (shape == MOUNT && a[3] & (MS_BIND | MS_MOVE)), target = true;
+  switch (shape) {
+  case MOVE_MOUNT:
+    source = true;
+    source_dfd = (s32)a[0];
+    target_dfd = (s32)a[2];
+    break;
+  case AT_PATH:
+  case EXECVEAT:
+  case OPEN_DRAWN:
+    target_dfd = (s32)a[0];
+    break;
+  case MOUNT:
+  case UMOUNT:
+  case PIVOT_ROOT:
+  case EXECVE:
+    break;
+  default:
+    target = false;
+  }
+  if (source) resolve(c, SLOT_SOURCE_BASE, SOURCE_BASE_AT, c->text + SOURCE_AT, c->lengths[SLOT_SOURCE], source_dfd);
+  if (target) resolve(c, SLOT_TARGET_BASE, TARGET_BASE_AT, c->text + TARGET_AT, c->lengths[SLOT_TARGET], target_dfd);
+}
+
+int enter_drawn(struct bpf_raw_tracepoint_args *ctx) {
+  u32 zero = 0, tid = bpf_get_current_pid_tgid();
+  struct pending *c = pending_scratch.lookup(&zero);
+  if (!c) return 0;
+  __builtin_memset(c, 0, offsetof(struct pending, text));
+  struct registers r;
+  bpf_probe_read_kernel(&r, sizeof(r), (void *)ctx->args[0]);
+  u64 nr = ctx->args[1];
+  u32 shape = shape_of(nr);
+  c->start_ns = bpf_ktime_get_boot_ns();
+  c->nr = nr;
+  c->thread_id = tid;
+  c->arguments[0] = ARG0(&r);
+  c->arguments[1] = ARG1(&r);
+  c->arguments[2] = ARG2(&r);
+  c->arguments[3] = ARG3(&r);
+  c->arguments[4] = ARG4(&r);
+  c->arguments[5] = ARG5(&r);
+  if (shape == CLONE3) bpf_probe_read_user(&c->arguments[0], 8, (void *)c->arguments[0]); // clone_args.flags
+#ifdef __NR_fork
+  if (nr == __NR_fork) c->arguments[0] = 0;
+  if (nr == __NR_vfork) c->arguments[0] = CLONE_VFORK | CLONE_VM;
+#endif
+  if (shape == SETNS) c->arguments[2] = read64(read64(file_of(c->arguments[0]) + FILE_F_INODE) + INODE_I_INO);
+  if (shape > SETNS) {
+    read_strings(c, shape);
+    resolve_paths(c, shape);
+  }
+  if (pending.update(&tid, c)) COUNT(lost_pending);
+  return 0;
+}
+
+// The smallest 2^n - 1 that each length fits.
+#define MASK_SOURCE_MAX 511
+#define MASK_TARGET_MAX 511
+#define MASK_KIND_MAX 127
+#define MASK_DATA_MAX 1023
+#define MASK_BASE_MAX 511
+
+#define PACK(slot, at, max)                                                                                            \
+  do {                                                                                                                 \
+    u32 n_ = c->lengths[slot];                                                                                         \
+    if (n_ && n_ <= (max)) {                                                                                           \
+      bpf_probe_read_kernel(r->payload + bounded(used, PAYLOAD_MAX), bounded(n_, MASK_##max), c->text + (at));         \
+      r->lengths[slot] = n_;                                                                                           \
+      used += n_;                                                                                                      \
+    }                                                                                                                  \
+  } while (0)
+
+static __always_inline u32 pack(struct record *r, struct pending *c) {
+  u32 used = 0;
+  PACK(SLOT_SOURCE, SOURCE_AT, SOURCE_MAX);
+  PACK(SLOT_TARGET, TARGET_AT, TARGET_MAX);
+  PACK(SLOT_KIND, KIND_AT, KIND_MAX);
+  PACK(SLOT_DATA, DATA_AT, DATA_MAX);
+  PACK(SLOT_SOURCE_BASE, SOURCE_BASE_AT, BASE_MAX);
+  PACK(SLOT_TARGET_BASE, TARGET_BASE_AT, BASE_MAX);
+  return used;
+}
+
+static __always_inline void note_root(struct process *p, u32 shape, u64 mount_flags, s64 result) {
+  if (result) return;
+  if (shape == PIVOT_ROOT) p->root_changed = 1;
+  if (shape == MOVE_MOUNT || (shape == MOUNT && mount_flags & MS_MOVE)) p->root_moved = 1;
+}
+
+int exit_drawn(struct bpf_raw_tracepoint_args *ctx) {
+  u64 id = bpf_get_current_pid_tgid();
+  u32 pid = id >> 32, tid = id;
+  struct process *p = processes.lookup(&pid);
+  struct record *r = new_record(CALL);
+  if (!p || !r) return 0;
+  r->process_start_ns = p->start_ns;
+  r->return_value = ctx->args[1];
+  r->role = p->role;
+  u32 used = 0;
+  bool wake = false;
+  struct pending *c = pending.lookup(&tid);
+  if (c) {
+    u32 shape = shape_of(c->nr);
+    if (shape <= CLONE3 && c->arguments[0] & CLONE_THREAD) { // threads are counted, not drawn
+      pending.delete(&tid);
+      return 0;
+    }
+    u32 strings = read_strings(c, shape);
+    u32 read = (c->lengths[0] != 0) + (c->lengths[1] != 0) + (c->lengths[2] != 0) + (c->lengths[3] != 0);
+    r->start_ns = c->start_ns;
+    r->nr = c->nr;
+    r->other_thread_id = c->thread_id;
+    r->child_pid = c->child_pid;
+    r->flags = c->flags;
+    r->unread = read < strings ? strings - read : 0;
+    __builtin_memcpy(r->arguments, c->arguments, sizeof(r->arguments));
+    __builtin_memcpy(r->namespaces, c->namespaces, sizeof(r->namespaces));
+    if (shape == UNSHARE || shape == SETNS) read_namespaces(current_task(), r->namespaces);
+    used = pack(r, c);
+    note_root(p, shape, c->arguments[3], r->return_value);
+    pending.delete(&tid);
+  } else {
+    struct registers g;
+    bpf_probe_read_kernel(&g, sizeof(g), (void *)ctx->args[0]);
+    r->nr = SYSCALL_NR(&g);
+    r->other_thread_id = tid;
+    r->arguments[0] = ARG0(&g);
+    r->arguments[1] = ARG1(&g);
+    r->arguments[2] = ARG2(&g);
+    r->flags = REFUSED;
+    if (shape_of(r->nr) == CLONE && r->arguments[0] & CLONE_THREAD) return 0;
+  }
+  p->reported = 1;
+  send(r, used, false);
+  if (p->entered && r->return_value == 0) {
+    report_end(pid, p, ENTERED, 0, true);
+    processes.delete(&pid);
+    threads.delete(&tid);
+    unwatch(tid);
+  }
+  return 0;
+}
+
+int wait_record(struct bpf_raw_tracepoint_args *ctx) {
+  u64 id = bpf_get_current_pid_tgid();
+  u32 pid = id >> 32, tid = id;
+  struct process *p = processes.lookup(&pid);
+  struct thread *t = threads.lookup(&tid);
+  struct record *r = new_record(WAIT);
+  if (!p || !t || !r) return 0;
+  struct registers g;
+  bpf_probe_read_kernel(&g, sizeof(g), (void *)ctx->args[0]);
+  r->start_ns = t->entered_ns;
+  r->process_start_ns = p->start_ns;
+  r->return_value = ctx->args[1];
+  r->role = p->role;
+  r->nr = t->nr;
+  r->arguments[0] = ARG0(&g);
+  r->arguments[1] = ARG1(&g);
+  r->arguments[2] = ARG2(&g);
+  r->arguments[3] = ARG3(&g);
+  u32 used = 0;
+  if (shape_of(t->nr) == OPENAT) {
+    long n = bpf_probe_read_user_str(r->payload, TARGET_MAX, (void *)ARG1(&g));
+    if (n > 0 && n <= TARGET_MAX) {
+      r->lengths[0] = n;
+      used = n;
+    }
+  }
+  p->reported = 1;
+  send(r, used, false);
+  return 0;
+}
+
+int write_record(struct bpf_raw_tracepoint_args *ctx) {
+  u64 id = bpf_get_current_pid_tgid();
+  u32 pid = id >> 32;
+  struct process *p = processes.lookup(&pid);
+  struct record *r = new_record(CGROUP_WRITE);
+  if (!p || !r) return 0;
+  struct registers g;
+  bpf_probe_read_kernel(&g, sizeof(g), (void *)ctx->args[0]);
+  r->process_start_ns = p->start_ns;
+  r->role = p->role;
+  r->return_value = ctx->args[1];
+  walk_file(r->payload, &r->lengths[0], file_of(ARG0(&g)), &r->flags);
+  send(r, r->lengths[0], false);
+  return 0;
+}

@@ -1,0 +1,111 @@
+// Which calls do the tasks of a birth make? One dispatcher per raw tracepoint; what needs strings is done in tail-called programs.
+
+#define WAIT_NS 1000000
+
+// sys_enter(struct pt_regs *regs, long id)
+int on_sys_enter(struct bpf_raw_tracepoint_args *ctx) {
+  u64 id = bpf_get_current_pid_tgid();
+  u32 tid = id, pid = id >> 32;
+  if (!is_watched(tid)) return 0;
+  struct process *p = processes.lookup(&pid);
+  if (!p) {
+    unwatch(tid);
+    return 0;
+  }
+  u64 nr = ctx->args[1];
+  if (p->role == DAEMON) {
+    if (shape_of(nr) < DRAWN || is_compat(nr)) return 0;
+    tails.call(ctx, TAIL_ENTER);
+    COUNT(lost_tail);
+    return 0;
+  }
+  __sync_fetch_and_add(&p->syscalls, 1);
+  struct thread *t = threads.lookup(&tid);
+  if (!t) {
+    COUNT(lost_threads);
+    return 0;
+  }
+  t->entered_ns = bpf_ktime_get_boot_ns();
+  t->nr = nr;
+  t->in_call = 1;
+  t->newborn = 0;
+  if (is_compat(nr)) {
+    t->nr = -1;
+    COUNT(compat);
+    return 0;
+  }
+  if (shape_of(nr) < DRAWN) return 0;
+  tails.call(ctx, TAIL_ENTER);
+  COUNT(lost_tail);
+  return 0;
+}
+
+static __always_inline u64 first_argument(struct bpf_raw_tracepoint_args *ctx) {
+  struct registers r;
+  bpf_probe_read_kernel(&r, sizeof(r), (void *)ctx->args[0]);
+  return ARG0(&r);
+}
+
+static __always_inline int exit_of_daemon(struct bpf_raw_tracepoint_args *ctx, u32 tid) {
+  if (pending.lookup(&tid)) {
+    tails.call(ctx, TAIL_EXIT);
+    COUNT(lost_tail);
+    return 0;
+  }
+  struct registers r;
+  bpf_probe_read_kernel(&r, sizeof(r), (void *)ctx->args[0]);
+  if (shape_of(SYSCALL_NR(&r)) != WRITE || (s64)ctx->args[1] <= 0 || !is_cgroup_file(file_of(ARG0(&r)))) return 0;
+  tails.call(ctx, TAIL_WRITE);
+  COUNT(lost_tail);
+  return 0;
+}
+
+static __always_inline void count_kind(struct bpf_raw_tracepoint_args *ctx, struct process *p, u32 shape, s64 result) {
+  if (shape == OPENAT || shape == OPEN_DRAWN) {
+    __sync_fetch_and_add(&p->openat, 1);
+    if (result < 0) __sync_fetch_and_add(&p->openat_errors, 1);
+  } else if (shape == WRITE && result > 0) {
+    if (is_cgroup_file(file_of(first_argument(ctx)))) __sync_fetch_and_add(&p->cgroup_writes, 1);
+  } else if (shape == CHROOT && result == 0 && p->root_moved) {
+    p->root_changed = 1;
+  }
+}
+
+// sys_exit(struct pt_regs *regs, long ret)
+int on_sys_exit(struct bpf_raw_tracepoint_args *ctx) {
+  u64 id = bpf_get_current_pid_tgid();
+  u32 tid = id, pid = id >> 32;
+  if (!is_watched(tid)) return 0;
+  struct process *p = processes.lookup(&pid);
+  if (!p) return 0;
+  if (p->role == DAEMON) return exit_of_daemon(ctx, tid);
+  struct thread *t = threads.lookup(&tid);
+  if (!t) return 0;
+  u64 nr = t->nr;
+  bool refused = false;
+  if (!t->in_call) {
+    bool newborn = t->newborn;
+    t->newborn = 0;
+    if (newborn) return 0; // the child's side of clone returns without having entered
+    // Refused by seccomp, which comes before the sys_enter tracepoint (kernel/entry/common.c: syscall_trace_enter).
+    struct registers r;
+    bpf_probe_read_kernel(&r, sizeof(r), (void *)ctx->args[0]);
+    nr = SYSCALL_NR(&r);
+    refused = true;
+    __sync_fetch_and_add(&p->syscalls, 1);
+    t->entered_ns = bpf_ktime_get_boot_ns();
+    t->nr = nr;
+  }
+  t->in_call = 0;
+  if (nr == (u32)-1) return 0;
+  u32 shape = shape_of(nr);
+  count_kind(ctx, p, shape, ctx->args[1]);
+  if (shape >= DRAWN) {
+    tails.call(ctx, TAIL_EXIT);
+    COUNT(lost_tail);
+  } else if (shape != IDLE && !refused && bpf_ktime_get_boot_ns() - t->entered_ns >= WAIT_NS) {
+    tails.call(ctx, TAIL_WAIT);
+    COUNT(lost_tail);
+  }
+  return 0;
+}

@@ -1,0 +1,62 @@
+// Reads of kernel structs, by offsets from the running kernel's BTF.
+
+static __always_inline u64 read64(u64 address) {
+  u64 value = 0;
+  bpf_probe_read_kernel(&value, sizeof(value), (void *)address);
+  return value;
+}
+
+static __always_inline u32 read32(u64 address) {
+  u32 value = 0;
+  bpf_probe_read_kernel(&value, sizeof(value), (void *)address);
+  return value;
+}
+
+static __always_inline u64 current_task(void) { return bpf_get_current_task(); }
+
+// The process id in the task's own PID namespace (struct pid: level, numbers[]).
+static __always_inline u32 vpid_of(u64 task) {
+  u64 pid = read64(task + TASK_STRUCT_THREAD_PID);
+  u32 level = read32(pid + PID_LEVEL);
+  if (level > 31) return 0;
+  return read32(pid + PID_NUMBERS + level * UPID_SIZE + UPID_NR);
+}
+
+static __always_inline void read_namespaces(u64 task, u32 *inodes) {
+  u64 proxy = read64(task + TASK_STRUCT_NSPROXY);
+  if (!proxy) return;
+  inodes[0] = read32(read64(proxy + NSPROXY_MNT_NS) + MNT_NAMESPACE_NS + NS_COMMON_INUM);
+  inodes[1] = read32(read64(proxy + NSPROXY_UTS_NS) + UTS_NAMESPACE_NS + NS_COMMON_INUM);
+  inodes[2] = read32(read64(proxy + NSPROXY_IPC_NS) + IPC_NAMESPACE_NS + NS_COMMON_INUM);
+  inodes[3] = read32(read64(proxy + NSPROXY_PID_NS_FOR_CHILDREN) + PID_NAMESPACE_NS + NS_COMMON_INUM);
+  inodes[4] = read32(read64(proxy + NSPROXY_NET_NS) + NET_NS + NS_COMMON_INUM);
+  inodes[5] = read32(read64(proxy + NSPROXY_CGROUP_NS) + CGROUP_NAMESPACE_NS + NS_COMMON_INUM);
+#ifdef NSPROXY_TIME_NS_FOR_CHILDREN
+  inodes[6] = read32(read64(proxy + NSPROXY_TIME_NS_FOR_CHILDREN) + TIME_NAMESPACE_NS + NS_COMMON_INUM);
+#endif
+  u64 cred = read64(task + TASK_STRUCT_CRED);
+  inodes[7] = read32(read64(cred + CRED_USER_NS) + USER_NAMESPACE_NS + NS_COMMON_INUM);
+}
+
+// 32-bit and x32 calls use other number tables.
+static __always_inline bool is_compat(u64 nr) {
+#if defined(TARGET_x86_64)
+  if (nr & 0x40000000) return true;
+  return read32(current_task() + TASK_STRUCT_THREAD_INFO + THREAD_INFO_STATUS) & 2; // TS_COMPAT
+#else
+  return read64(current_task() + TASK_STRUCT_THREAD_INFO + THREAD_INFO_FLAGS) & (1 << 22); // TIF_32BIT
+#endif
+}
+
+static __always_inline u64 file_of(u64 fd) {
+  u64 table = read64(read64(current_task() + TASK_STRUCT_FILES) + FILES_STRUCT_FDT);
+  if (!table || fd >= read32(table + FDTABLE_MAX_FDS)) return 0;
+  return read64(read64(table + FDTABLE_FD) + fd * 8);
+}
+
+// CGROUP_SUPER_MAGIC, CGROUP2_SUPER_MAGIC (include/uapi/linux/magic.h): runc writes by descriptors opened relative to a directory,
+// so no path tells, the superblock does.
+static __always_inline bool is_cgroup_file(u64 file) {
+  u64 magic = read64(read64(read64(file + FILE_F_INODE) + INODE_I_SB) + SUPER_BLOCK_S_MAGIC);
+  return magic == 0x27e0eb || magic == 0x63677270;
+}

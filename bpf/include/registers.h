@@ -1,0 +1,26 @@
+// The registers a raw system-call tracepoint points to (arch/x86/include/asm/ptrace.h, arch/arm64/include/asm/ptrace.h).
+#if defined(TARGET_x86_64)
+struct registers {
+  u64 r15, r14, r13, r12, bp, bx, r11, r10, r9, r8, ax, cx, dx, si, di, orig_ax, ip, cs, flags, sp, ss;
+};
+#define SYSCALL_NR(r) ((r)->orig_ax)
+#define ARG0(r) ((r)->di)
+#define ARG1(r) ((r)->si)
+#define ARG2(r) ((r)->dx)
+#define ARG3(r) ((r)->r10)
+#define ARG4(r) ((r)->r8)
+#define ARG5(r) ((r)->r9)
+#elif defined(TARGET_aarch64)
+struct registers {
+  u64 x[31], sp, pc, pstate, orig_x0, syscallno;
+};
+#define SYSCALL_NR(r) ((u64)(u32)(r)->syscallno)
+#define ARG0(r) ((r)->orig_x0)
+#define ARG1(r) ((r)->x[1])
+#define ARG2(r) ((r)->x[2])
+#define ARG3(r) ((r)->x[3])
+#define ARG4(r) ((r)->x[4])
+#define ARG5(r) ((r)->x[5])
+#else
+#error "no register layout for this architecture"
+#endif

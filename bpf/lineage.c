@@ -1,0 +1,117 @@
+// Who takes part in a birth? Inheritance over fork, and the end of a process (design section 3).
+
+static __always_inline void report_end(u32 pid, struct process *p, u32 ending, u64 status, bool wake) {
+  struct record *r = new_record(END);
+  if (!r) return;
+  r->pid = pid;
+  r->process_start_ns = p->start_ns;
+  r->decision = ending;
+  r->role = p->role;
+  r->arguments[0] = p->syscalls;
+  r->arguments[1] = p->threads;
+  r->arguments[2] = p->openat;
+  r->arguments[3] = p->openat_errors;
+  r->arguments[4] = p->cgroup_writes;
+  r->arguments[5] = status;
+  send(r, 0, wake);
+}
+
+static __always_inline void new_thread(u32 tid) {
+  struct thread t = {.newborn = 1};
+  if (threads.update(&tid, &t)) COUNT(lost_threads);
+  watch(tid);
+}
+
+static __always_inline void report_fork(u64 task, u32 pid, struct process *child, u64 clone_flags) {
+  struct record *r = new_record(FORK);
+  if (!r) return;
+  r->other_thread_id = r->thread_id;
+  r->pid = r->thread_id = pid;
+  r->process_start_ns = child->start_ns;
+  r->parent_pid = child->parent_pid;
+  r->parent_start_ns = child->parent_start_ns;
+  r->vpid = vpid_of(task);
+  r->arguments[0] = clone_flags;
+  send(r, 0, false);
+}
+
+// task_newtask(struct task_struct *task, unsigned long clone_flags), in the parent (kernel/fork.c: copy_process).
+int on_newtask(struct bpf_raw_tracepoint_args *ctx) {
+  u64 id = bpf_get_current_pid_tgid();
+  u32 parent_pid = id >> 32, parent_tid = id;
+  struct process *parent = processes.lookup(&parent_pid);
+  if (!parent) return 0;
+  u64 task = ctx->args[0], clone_flags = ctx->args[1];
+  u32 tid = read32(task + TASK_STRUCT_PID), pid = read32(task + TASK_STRUCT_TGID);
+  if (clone_flags & CLONE_THREAD) {
+    if (parent->role == DAEMON) {
+      watch(tid);
+    } else {
+      __sync_fetch_and_add(&parent->threads, 1);
+      new_thread(tid);
+    }
+    return 0;
+  }
+  u32 zero = 0;
+  struct process *child = zero_process.lookup(&zero);
+  if (!child) return 0;
+  __builtin_memset(child, 0, sizeof(*child));
+  child->start_ns = bpf_ktime_get_boot_ns();
+  child->parent_pid = parent_pid;
+  child->parent_start_ns = parent->start_ns;
+  child->parent_thread_id = parent_tid;
+  child->role = parent->role == DAEMON ? CANDIDATE : parent->role;
+  child->daemon_kind = parent->daemon_kind;
+  child->root_moved = parent->root_moved;
+  child->root_changed = parent->root_changed;
+  if (processes.update(&pid, child)) {
+    COUNT(lost_processes);
+    return 0;
+  }
+  new_thread(tid);
+  struct pending *call = pending.lookup(&parent_tid);
+  if (call) {
+    call->child_pid = pid;
+    read_namespaces(task, call->namespaces);
+  }
+  if (child->role == LINEAGE) report_fork(task, pid, child, clone_flags);
+  return 0;
+}
+
+// A call that never returns, because its task ends inside it.
+static __always_inline void report_unfinished(u32 tid, struct process *p) {
+  struct pending *call = pending.lookup(&tid);
+  if (!call) return;
+  struct record *r = new_record(CALL);
+  if (r && p->role != DAEMON) {
+    r->start_ns = call->start_ns;
+    r->process_start_ns = p->start_ns;
+    r->nr = call->nr;
+    r->other_thread_id = call->thread_id;
+    r->role = p->role;
+    r->flags = call->flags | NO_RETURN;
+    __builtin_memcpy(r->arguments, call->arguments, sizeof(r->arguments));
+    p->reported = 1;
+    send(r, 0, false);
+  }
+  pending.delete(&tid);
+}
+
+// sched_process_exit(struct task_struct *task), in the task; signal->live is already without it (kernel/exit.c: do_exit).
+int on_process_exit(struct bpf_raw_tracepoint_args *ctx) {
+  u64 id = bpf_get_current_pid_tgid();
+  u32 pid = id >> 32, tid = id;
+  struct process *p = processes.lookup(&pid);
+  if (!p) return 0;
+  unwatch(tid);
+  threads.delete(&tid);
+  report_unfinished(tid, p);
+  u64 task = current_task();
+  if (read32(read64(task + TASK_STRUCT_SIGNAL) + SIGNAL_STRUCT_LIVE)) return 0;
+  u32 role = p->role;
+  if (role == CANDIDATE) COUNT(not_birth);
+  if (role == LINEAGE || (role == CANDIDATE && p->reported))
+    report_end(pid, p, role == LINEAGE ? EXITED : NOT_BIRTH, read32(task + TASK_STRUCT_EXIT_CODE), false);
+  processes.delete(&pid);
+  return 0;
+}

@@ -1,0 +1,96 @@
+"""Compiles and loads the programs with BCC in a process of its own, hands over the descriptors, and ends.
+
+The compiler takes 120 MB; the agent lives for months. So this runs as `python -m otel_kernel.kernel.loader`, sends one JSON manifest and all
+descriptors over the Unix socket whose descriptor it is given, and exits; the agent attaches the programs itself (see probes.py).
+The only module that imports bcc.
+"""
+
+import array
+import ctypes
+import json
+import os
+import platform
+import re
+import socket
+import sys
+from pathlib import Path
+from typing import Any
+
+from otel_kernel.kernel import btf, headers, syscalls
+
+PROGRAMS = {  # function in bpf/ -> raw tracepoint it is for, or the index of its tail call
+    "on_newtask": "task_newtask",
+    "on_process_exit": "sched_process_exit",
+    "on_exec": "sched_process_exec",
+    "on_cgroup_mkdir": "cgroup_mkdir",
+    "on_cgroup_rmdir": "cgroup_rmdir",
+    "on_cgroup_attach_task": "cgroup_attach_task",
+    "on_sys_exit": "sys_exit",
+    "on_sys_enter": "sys_enter",
+    "enter_drawn": 0,
+    "exit_drawn": 1,
+    "wait_record": 2,
+    "exec_decide": 3,
+    "write_record": 4,
+    "exec_record": 5,
+}
+MAPS = ("records", "counters", "watched", "processes", "threads", "pending", "daemon_names", "pod_cgroups", "tails", "scratch", "pending_scratch")
+_INCLUDE = re.compile(r'^#include "([^"]+)"$', re.MULTILINE)
+
+
+def source_directory() -> Path:
+    """Return where the C sources are: inside the wheel, else beside the package in the source tree."""
+    package = Path(__file__).resolve().parent.parent
+    return package / "bpf" if (package / "bpf").is_dir() else package.parent / "bpf"
+
+
+def source(directory: Path) -> str:
+    """Return bpf/births.c with its own includes replaced by their text."""
+    return _INCLUDE.sub(lambda match: (directory / match[1]).read_text(), (directory / "births.c").read_text())
+
+
+def layout(structure: Any) -> list[list[Any]]:
+    """Return [name, offset, size] in bytes of each field of a ctypes structure that BCC made from a C struct."""
+    fields = [(name, getattr(structure, name)) for name, *_ in structure._fields_]
+    return [[name, field.offset, field.size] for name, field in fields if not name.startswith("__pad")]
+
+
+def load(definitions: dict[str, int], cache: Path) -> tuple[dict[str, Any], list[int]]:
+    """Compile and load everything. Returns the manifest and the descriptors: programs in PROGRAMS' order, then maps in MAPS' order."""
+    os.environ["BCC_KERNEL_SOURCE"] = str(headers.make(cache))
+    flags = [f"-D{name}={value}" for name, value in (btf.definitions() | definitions).items()]
+    flags.append(f"-DTARGET_{platform.machine()}")
+    from bcc import BPF  # noqa: PLC0415 - after BCC_KERNEL_SOURCE is set, which it reads when loaded
+
+    module = BPF(text=source(source_directory()), cflags=[*flags, "-Wno-macro-redefined"])
+    functions = {name: module.load_func(name, BPF.RAW_TRACEPOINT) for name in PROGRAMS}
+    for name, at in PROGRAMS.items():
+        if isinstance(at, int):
+            module["tails"][ctypes.c_int(at)] = ctypes.c_int(functions[name].fd)
+    manifest = {
+        "programs": [[name, at] for name, at in PROGRAMS.items()],
+        "maps": list(MAPS),
+        "records": layout(module["scratch"].sLeaf),
+        "counters": layout(module["counters"].sLeaf),
+        "process": layout(module["processes"].Leaf),
+        "syscalls": syscalls.table(),
+    }
+    return manifest, [functions[name].fd for name in PROGRAMS] + [module[name].map_fd for name in MAPS]
+
+
+def main() -> int:
+    """Load, send, end. A failure is sent as {"error": one line}."""
+    channel = socket.socket(fileno=int(sys.argv[3]))
+    try:
+        manifest, descriptors = load(json.loads(sys.argv[1]), Path(sys.argv[2]))
+    except Exception as error:  # noqa: BLE001 - BCC raises bare Exception; the process ends and the agent tells the reason
+        channel.sendall(bytes(4) + json.dumps({"error": " ".join(str(error).split()) or type(error).__name__}).encode())
+        return 1
+    body = json.dumps(manifest).encode()
+    channel.sendmsg([len(body).to_bytes(4, "little")], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))])
+    channel.sendall(body)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

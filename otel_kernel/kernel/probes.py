@@ -1,0 +1,214 @@
+"""The loaded programs and their maps: attach, fill, read, detach. Holds no compiler (see loader.py)."""
+
+import array
+import json
+import os
+import socket
+import struct
+import subprocess  # noqa: S404 - the one process that the agent starts: the loader, itself
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from otel_kernel.kernel import bpf, records
+from otel_kernel.kernel.events import Event
+from otel_kernel.kernel.ring import Ring
+
+_LOAD_TIMEOUT_S = 60
+_PROCESS = struct.Struct("<7Q10I")  # struct process of bpf/include/record.h
+_ROLE_DAEMON = 3
+RUNTIME_DAEMON, KUBELET = 1, 2
+POD_LEVEL, BELOW_POD = 1, 2
+
+
+class ProbesError(Exception):
+    """BPF does not work here: one line that says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """Sizes of the maps. The ring's in pages, a power of two; the others in entries."""
+
+    ring_pages: int = 512
+    processes: int = 16384
+    threads: int = 32768
+    pending: int = 2048
+
+    def definitions(self) -> dict[str, int]:
+        """Return the macros that bpf/ takes."""
+        return {
+            "RING_PAGES": self.ring_pages,
+            "PROCESSES_MAX": self.processes,
+            "THREADS_MAX": self.threads,
+            "PENDING_MAX": self.pending,
+        }
+
+
+class Counters(NamedTuple):
+    """The kernel side's cumulative counters, summed over CPUs (struct counters of bpf/include/record.h)."""
+
+    sent: int
+    lost_ring: int
+    lost_processes: int
+    lost_threads: int
+    lost_pending: int
+    not_birth: int
+    compat: int
+    lost_tail: int
+
+    @property
+    def lost(self) -> int:
+        """Return how many records are missing for whatever reason."""
+        return self.lost_ring + self.lost_processes + self.lost_threads + self.lost_pending + self.lost_tail
+
+
+class Attachment(NamedTuple):
+    """A program and the raw tracepoint it is for."""
+
+    program: str
+    tracepoint: str
+    error: str | None
+
+
+class Loading:
+    """The loader at work: it is started early, so that it compiles while the agent imports and scans."""
+
+    def __init__(self, cache: Path, sizes: Sizes, *, draw_openat: bool = False) -> None:
+        """Start the loader. Raises ProbesError."""
+        definitions = sizes.definitions() | ({"DRAW_OPENAT": 1} if draw_openat else {})
+        self._sizes = sizes
+        self._channel, theirs = socket.socketpair()
+        self._channel.settimeout(_LOAD_TIMEOUT_S)
+        command = [sys.executable, "-m", "otel_kernel.kernel.loader", json.dumps(definitions), str(cache), str(theirs.fileno())]
+        try:
+            self._process = subprocess.Popen(  # noqa: S603 - our own module, no shell
+                command, pass_fds=(theirs.fileno(),), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            )
+        except OSError as error:
+            msg = f"the loader cannot be started: {error}"
+            raise ProbesError(msg) from error
+        finally:
+            theirs.close()
+
+    def finish(self) -> "Probes":
+        """Wait for the loader and take over what it loaded. Raises ProbesError."""
+        try:
+            manifest, descriptors = self._receive()
+        except (OSError, ValueError) as error:
+            self._process.kill()
+            msg = f"the loader did not answer: {error or type(error).__name__}"
+            raise ProbesError(msg) from error
+        finally:
+            self._channel.close()
+            self._process.wait()
+        if "error" in manifest:
+            raise ProbesError(manifest["error"])
+        return Probes(manifest, descriptors, self._sizes)
+
+    def _receive(self) -> tuple[dict[str, Any], list[int]]:
+        first, ancillary, _, _ = self._channel.recvmsg(4, socket.CMSG_SPACE(64 * 4))
+        descriptors = array.array("i")
+        for _, _, data in ancillary:
+            descriptors.frombytes(data[: len(data) - len(data) % descriptors.itemsize])
+        body = b""
+        while part := self._channel.recv(1 << 16):
+            body += part
+        if len(first) < 4:  # noqa: PLR2004 - the length's own size
+            msg = f"it ended with status {self._process.wait()} and no word"
+            raise ValueError(msg)
+        return json.loads(body), list(descriptors)
+
+
+class Probes:
+    """Loaded programs, their maps and the ring. Owns their descriptors; closing detaches everything."""
+
+    def __init__(self, manifest: dict[str, Any], descriptors: Sequence[int], sizes: Sizes) -> None:
+        """Take over the loader's descriptors. Raises LayoutError when C and Python differ, OSError."""
+        records.check_layout(manifest["records"], manifest["counters"])
+        programs = manifest["programs"]
+        self._programs = {name: fd for (name, _), fd in zip(programs, descriptors, strict=False)}
+        self._tracepoints = {name: at for name, at in programs if isinstance(at, str)}
+        self.maps = {name: bpf.Map(fd) for name, fd in zip(manifest["maps"], descriptors[len(programs) :], strict=True)}
+        self._decoder = records.Decoder(manifest["syscalls"])
+        self._ring = Ring(self.maps["records"].fd, sizes.ring_pages * 4096)
+        self._links: list[int] = []
+        self.undecodable = 0
+        self.received = 0
+
+    def name_daemons(self, names: dict[str, int]) -> None:
+        """Tell the kernel side which executables count as daemons when they are exec'd: name -> RUNTIME_DAEMON or KUBELET."""
+        for name, kind in names.items():
+            self.maps["daemon_names"].update(name.encode()[:15].ljust(16, b"\0"), struct.pack("<I", kind))
+
+    def attach(self) -> list[Attachment]:
+        """Attach every program to its raw tracepoint, sys_enter last: nothing is counted before all is ready."""
+        return [self._attach(name, tracepoint) for name, tracepoint in self._tracepoints.items()]
+
+    def _attach(self, name: str, tracepoint: str) -> Attachment:
+        try:
+            self._links.append(bpf.open_raw_tracepoint(tracepoint, self._programs[name]))
+        except OSError as error:
+            return Attachment(name, tracepoint, error.strerror)
+        return Attachment(name, tracepoint, None)
+
+    def add_daemon(self, pid: int, kind: int) -> None:
+        """Make a running process a daemon. Watch its threads afterwards: those it makes from now on are watched by the kernel."""
+        counts, words = [0] * 7, [0] * 10
+        words[2], words[3] = _ROLE_DAEMON, kind
+        self.maps["processes"].update(struct.pack("<I", pid), _PROCESS.pack(*counts, *words))
+
+    def watch(self, thread_id: int) -> None:
+        """Watch one thread that existed before its process became a daemon."""
+        key = struct.pack("<I", (thread_id >> 6) & 65535)
+        word = int.from_bytes(self.maps["watched"].lookup(key) or b"", "little")
+        self.maps["watched"].update(key, struct.pack("<Q", word | 1 << (thread_id & 63)))
+
+    def add_pod_cgroup(self, cgroup_id: int, level: int) -> None:
+        """Tell of a pod's cgroup that was there before: POD_LEVEL or BELOW_POD."""
+        self.maps["pod_cgroups"].update(struct.pack("<Q", cgroup_id), struct.pack("<I", level))
+
+    @property
+    def fd(self) -> int:
+        """Return the descriptor that becomes readable when the kernel side wakes the reader."""
+        return self._ring.fd
+
+    def events(self) -> Iterator[Event]:
+        """Yield what the ring holds now, in the kernel's order. A record that cannot be decoded is counted."""
+        decode = self._decoder.decode
+        for record in self._ring.records():
+            self.received += 1
+            try:
+                yield decode(record)
+            except (records.RecordError, ValueError):
+                self.undecodable += 1
+
+    def counters(self) -> Counters:
+        """Return the kernel side's counters. Raises OSError."""
+        size = 8 * len(records.COUNTERS)
+        raw = self.maps["counters"].lookup(bytes(4)) or b""
+        rows = [struct.unpack_from(f"<{len(records.COUNTERS)}Q", raw, at) for at in range(0, len(raw), size)]
+        return Counters(*(sum(column) for column in list(zip(*rows, strict=True))[: len(Counters._fields)]))
+
+    def misses(self) -> int:
+        """Return how often any program was skipped (recursion_misses). Raises OSError."""
+        return sum(bpf.recursion_misses(fd) for fd in self._programs.values())
+
+    def memory_bytes(self) -> dict[str, int]:
+        """Return the kernel memory of each map."""
+        return {name: held.memory_bytes() for name, held in self.maps.items()}
+
+    def detach(self) -> None:
+        """Stop observing; what the ring holds can still be read."""
+        while self._links:
+            os.close(self._links.pop())
+
+    def close(self) -> None:
+        """Detach and give everything back."""
+        self.detach()
+        self._ring.close()
+        for fd in self._programs.values():
+            os.close(fd)
+        for held in self.maps.values():
+            held.close()
