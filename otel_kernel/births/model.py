@@ -1,0 +1,251 @@
+"""A birth while it is open: processes, the units they build, the pod they are for. Mutable; `spans` makes a trace of it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import NamedTuple
+
+from otel_kernel.births.arguments import BIRTH_VERBS, Command, Tool
+from otel_kernel.births.identity import Identity
+from otel_kernel.births.trace import SpanLink
+from otel_kernel.kernel.events import Call, End, Ending, Exec, Loss, Wait
+
+ProcessKey = tuple[int, int]  # host PID, time of its fork: PIDs are reused
+
+CLONES = frozenset({"clone", "clone3", "fork", "vfork"})
+EXECS = frozenset({"execve", "execveat"})
+NO_LOSS = Loss(0, 0, 0)
+
+
+class Completion(StrEnum):
+    """Why a birth was exported (`otel_kernel.birth.completion`)."""
+
+    KNOWN = "known"
+    QUIET = "quiet"
+    TIMEOUT = "timeout"
+    SHUTDOWN = "shutdown"
+    AGENT_STARTED = "agent_started"
+
+
+class Kind(StrEnum):
+    """What a trace tells; the value is the name of its root."""
+
+    BIRTH = "pod birth"
+    SANDBOX_RESTART = "sandbox restart"
+    CONTAINER_START = "container start"
+    CONTAINER_RESTART = "container restart"
+
+
+class Image(NamedTuple):
+    """A program that a process was, before the entry point."""
+
+    command: Command
+    path: str
+    arguments: tuple[str, ...]
+
+
+@dataclass(slots=True, eq=False)
+class Process:
+    """A process of a lineage."""
+
+    key: ProcessKey
+    parent_key: ProcessKey
+    unit: "Unit"
+    first_ns: int
+    forker: "Process | None" = None  # the parent, when that takes part too
+    vpid: int = 0
+    clone_flags: int = 0
+    inherited: Command | None = None  # what its parent was when it was forked
+    images: list[Image] = field(default_factory=list)
+    calls: list[Call] = field(default_factory=list)
+    waits: list[Wait] = field(default_factory=list)
+    records: int = 0  # forks, execs and ends
+    execs: int = 0
+    last_exec_ns: int = 0
+    entry: Exec | None = None
+    end: End | None = None
+    exit: End | None = None  # of the container's own program, after the entry point
+
+    @property
+    def command(self) -> Command | None:
+        """The last image's command line before the entry point."""
+        return self.images[-1].command if self.images else self.inherited
+
+    @property
+    def is_shim(self) -> bool:
+        """Whether it is a shim that serves, not one that starts another."""
+        command = self.command
+        return command is not None and command.tool is Tool.SHIM and command.verb is None
+
+    @property
+    def is_init(self) -> bool:
+        """Whether it is a stage of `runc init`."""
+        command = self.command
+        return command is not None and command.tool is Tool.RUNTIME and command.verb == "init"
+
+    @property
+    def handed_over(self) -> bool:
+        """Whether it is a shim that became a daemon."""
+        return self.end is not None and self.end.ending is Ending.HANDED_OVER
+
+    def hand_over_call(self) -> Call | None:
+        """Return the clone that made a shim's first runtime child, if it was told."""
+        if not self.handed_over or self.end is None:
+            return None
+        told = [c for c in self.calls if c.name in CLONES and c.child_pid and c.start_ns <= self.end.ns]
+        return max(told, key=lambda call: call.start_ns, default=None)
+
+    @property
+    def end_ns(self) -> int:
+        """When its span ends: exit, the return of the entry point's execve, a shim's hand-over; still running: its last event."""
+        last = max(
+            (*(c.end_ns for c in self.calls), *(w.end_ns for w in self.waits), self.first_ns, self.last_exec_ns)
+        )
+        if self.end is None:
+            return last
+        if self.handed_over:
+            call = self.hand_over_call()
+            return call.end_ns if call else self.end.ns
+        if self.entry is not None:
+            return max(self.entry_ns or 0, last)
+        return max(self.end.ns, last)
+
+    @property
+    def entry_call(self) -> Call | None:
+        """The execve of the container's program, if its return was told."""
+        if self.entry is None:
+            return None
+        ns = self.entry.ns
+        calls = reversed(self.calls)
+        return next((c for c in calls if c.name in EXECS and c.return_value == 0 and c.start_ns <= ns <= c.end_ns), None)
+
+    @property
+    def entry_ns(self) -> int | None:
+        """When the execve of the container's program returned."""
+        if self.entry is None:
+            return None
+        call = self.entry_call
+        return call.end_ns if call else self.entry.ns
+
+
+@dataclass(slots=True, eq=False)
+class Unit:
+    """A sandbox, a container, or a pod's volumes while they are built."""
+
+    identity: Identity
+    first_ns: int
+    unix_offset_ns: int
+    loss_before: Loss
+    volumes: bool = False
+    birth: "Birth | None" = None
+    last_ns: int = 0
+    alive: int = 0  # processes whose end was not told
+    entry: Process | None = None
+    processes: list[Process] = field(default_factory=list)
+    daemon_calls: list[Call] = field(default_factory=list)
+    daemon_cgroup_writes: int = 0
+    late: int = 0  # records of processes whose end had been told
+    discarded: bool = False  # not a birth after all: its records are read and dropped
+    tokens: list[str] = field(default_factory=list)  # by which daemons' calls are known to be its own
+
+    @property
+    def is_sandbox(self) -> bool:
+        """Whether it is the pod's sandbox."""
+        return bool(self.identity.is_sandbox)
+
+    @property
+    def is_container(self) -> bool:
+        """Whether it is one of the pod's containers, the sandbox not among them."""
+        return not self.volumes and not self.is_sandbox
+
+    @property
+    def name(self) -> str:
+        """The unit's span name."""
+        if self.volumes:
+            return "volumes"
+        if self.is_sandbox:
+            return "sandbox"
+        return f"container {self.identity.container_name}" if self.identity.container_name else "container"
+
+    @property
+    def was_begun(self) -> bool:
+        """Whether its making was seen, not only its start: else this agent came too late for it."""
+        return any(
+            image.command.tool in {Tool.SHIM, Tool.CNI} or image.command.verb in BIRTH_VERBS - {"start"}
+            for process in self.processes
+            for image in process.images
+        )
+
+    @property
+    def was_created(self) -> bool:
+        """Whether a runtime was told to make it."""
+        return any(image.command.tool is Tool.RUNTIME for process in self.processes for image in process.images)
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether it did something and nothing of it runs any more, without an entry point."""
+        return self.entry is None and self.alive == 0 and bool(self.processes)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether an entry point may still come of what runs."""
+        return self.entry is None and self.alive > 0
+
+    def runs(self) -> Iterator[Process]:
+        """Yield the container's own programs that have ended."""
+        return (process for process in self.processes if process.exit is not None)
+
+
+class CgroupStep(NamedTuple):
+    """Something that happened to a pod's cgroups."""
+
+    ns: int
+    action: str
+    container_id: str | None
+
+
+@dataclass(slots=True, eq=False)
+class Pod:
+    """What is remembered of a pod, from its first event until it is gone."""
+
+    identity: Identity
+    sandbox_ids: set[str] = field(default_factory=set)
+    names_ran: set[str] = field(default_factory=set)
+    birth: "Birth | None" = None  # the open one
+    root: SpanLink | None = None  # of the birth that was exported
+    was_born: bool = False  # its birth was exported, or over before this agent began
+    had_cgroup: bool = False  # its cgroup was there before this agent began
+    had_containers: bool = False
+    expected: frozenset[str] | None = None  # names of the containers in its spec, once known
+
+
+@dataclass(slots=True, eq=False)
+class Birth:
+    """What becomes one trace."""
+
+    kind: Kind
+    pod: Pod
+    first_ns: int
+    unix_offset_ns: int
+    loss_before: Loss
+    last_ns: int = 0
+    units: list[Unit] = field(default_factory=list)
+    cgroup_steps: list[CgroupStep] = field(default_factory=list)
+    cgroup_removed: bool = False
+    daemon_cgroup_writes: int = 0  # to the pod's own cgroup
+    unresolved: bool = False
+
+    @property
+    def is_seen(self) -> bool:
+        """Whether more was seen of the pod's beginning than its volumes."""
+        return bool(self.sandboxes) or any(step.action == "mkdir" and not step.container_id for step in self.cgroup_steps)
+
+    @property
+    def sandboxes(self) -> list[Unit]:
+        """The attempts at the sandbox, in the order of their beginning."""
+        return [unit for unit in self.units if unit.is_sandbox and not unit.volumes]
+
+    @property
+    def containers(self) -> list[Unit]:
+        """The containers' units."""
+        return [unit for unit in self.units if unit.is_container]
