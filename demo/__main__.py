@@ -1,0 +1,130 @@
+"""`make demo`: one real pod is born in a private containerd, and otel-kernel shows its birth."""
+
+import argparse
+import contextlib
+import os
+import secrets
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+
+from demo.agent import PROGRAM, Agent
+from demo.lab import BornPod, Lab
+from demo.network import PLUGINS
+from demo.pod import Container, Pod
+
+BIRTH_LIMIT_S = 30  # from the pod's running to its birth in the file; the quiet period is 5 s
+NEEDED = ("containerd", "ctr", "runc", "gcc", "setpriv")
+
+
+@contextlib.contextmanager
+def step(what: str) -> Iterator[None]:
+    """Say what is done, and how long it took once it is."""
+    print(f"- {what} ...", flush=True)
+    began = time.monotonic()
+    try:
+        yield
+    except BaseException:
+        print(f"  failed after {time.monotonic() - began:.1f} s", flush=True)
+        raise
+    print(f"  {time.monotonic() - began:.1f} s", flush=True)
+
+
+def main() -> int:
+    """Run the demonstration and return its exit status: 0 when the birth was seen."""
+    options = _arguments()
+    if reason := _why_not():
+        print(f"make demo: {reason}", file=sys.stderr)
+        return 2
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that contexts are left, and with them the lab
+    try:
+        return _demonstrate(options)
+    except KeyboardInterrupt:
+        return 130
+    except grpc.RpcError as error:
+        print(f"make demo: containerd refused: {error.details()}", file=sys.stderr)
+    except (RuntimeError, OSError) as error:
+        print(f"make demo: {error}", file=sys.stderr)
+    return 1
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="make demo", description=__doc__)
+    parser.add_argument("--pods", type=int, default=1, metavar="N", help="how many pods to bear (1)")
+    parser.add_argument("--directory", type=Path, default=_cache(), help="where the birth is kept (%(default)s)")
+    parser.add_argument("--record", type=Path, metavar="PATH", help="also write the kernel's events there, for replay")
+    parser.add_argument("--keep", action="store_true", help="leave pods and containerd running until Ctrl-C")
+    return parser.parse_args()
+
+
+def _cache() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "otel-kernel" / "demo"
+
+
+def _why_not() -> str | None:
+    """Return why the demonstration cannot be given here."""
+    if os.geteuid() != 0:
+        return "needs root: it loads BPF programs and starts containerd"
+    if absent := [name for name in NEEDED if shutil.which(name) is None]:
+        return f"needs {', '.join(absent)}: run `make setup`"
+    if not PLUGINS.is_dir():
+        return f"needs the CNI plugins in {PLUGINS}: run `make setup`"
+    return None if PROGRAM.exists() else f"needs {PROGRAM.name} beside {sys.executable}: run `make setup`"
+
+
+def _demonstrate(options: argparse.Namespace) -> int:
+    options.directory.mkdir(parents=True, exist_ok=True)
+    births = options.directory / f"births-{time.strftime('%Y%m%dT%H%M%S')}.jsonl"
+    settings = {"OTEL_KERNEL_OUTPUT": f"terminal,file:{births}", "OTEL_KERNEL_KUBERNETES": "off"}
+    if options.record is not None:
+        settings["OTEL_KERNEL_RECORD"] = str(options.record.absolute())
+    with contextlib.ExitStack() as stack:
+        with step("starting a private containerd"):
+            lab = stack.enter_context(Lab())
+        with step("starting otel-kernel run"):
+            agent = stack.enter_context(Agent(settings, options.directory / "otel-kernel.log"))
+        pods = [_bear(lab, number) for number in range(options.pods)]
+        with step("waiting until the birth is complete (no container started for 5 s)"):
+            seen = _wait_for_births(births, pods)
+        if options.keep:
+            print(f"- containerd serves at {lab.socket}, Ctrl-C ends all")
+            with contextlib.suppress(KeyboardInterrupt):
+                signal.pause()
+        with step("stopping otel-kernel"):
+            agent.stop()
+        for message in agent.messages():
+            print(f"  {message}")
+        stack.callback(print, _closing_words(births))
+    return 0 if seen else 1
+
+
+def _bear(lab: Lab, number: int) -> BornPod:
+    pod = Pod(name=f"web-{number}-{secrets.token_hex(2)}", containers=(Container("app"), Container("sidecar")))
+    with step(f"bearing pod {pod.name}: a sandbox, containers app and sidecar"):
+        return lab.bear(pod)
+
+
+def _wait_for_births(births: Path, pods: list[BornPod]) -> bool:
+    """Wait until every pod's trace is in the file; a pod's trace id is its UID."""
+    deadline = time.monotonic() + BIRTH_LIMIT_S
+    wanted = [pod.pod.uid.replace("-", "") for pod in pods]
+    while time.monotonic() < deadline:
+        written = births.read_text() if births.exists() else ""
+        if all(trace_id in written for trace_id in wanted):
+            return True
+        time.sleep(0.1)
+    return False
+
+
+def _closing_words(births: Path) -> str:
+    program = PROGRAM.relative_to(Path.cwd()) if PROGRAM.is_relative_to(Path.cwd()) else PROGRAM
+    return f"\nThe birth, as OTLP JSON lines: {births}\nEvery call in it: {program} show {births} --calls spans"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
