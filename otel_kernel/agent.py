@@ -93,6 +93,20 @@ def start_loading(settings: Settings) -> Loading | str:
         return str(error)
 
 
+def cannot_load(reason: str) -> str:
+    """Return what an operator can do about the reason for which eBPF does not work, empty when nothing is known to help."""
+    remedies = {
+        "not root": "run as root, or with CAP_BPF, CAP_PERFMON, CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH as a privileged container",
+        "eBPF is off": "OTEL_KERNEL_EBPF=auto",
+        "No module named 'bcc'": "install BCC's Python binding (Debian: python3-bpfcc)",
+        "UAPI headers": "install linux-libc-dev",
+        "BTF": "a kernel with CONFIG_DEBUG_INFO_BTF",
+        "Operation not permitted": "a privileged container; kernel lockdown must not be `confidentiality`",
+        "cgroup v2": "a cgroup v2 hierarchy (hybrid is enough)",
+    }
+    return next((remedy for sign, remedy in remedies.items() if sign in reason), "")
+
+
 def open_source(
     settings: Settings, loading: Loading | str, health: Health, record: Recorder | None
 ) -> tuple[Source, str]:

@@ -28,9 +28,7 @@ _CONMON_VALUES = frozenset(
 )
 _CONTAINER_ID = re.compile(r"[A-Za-z0-9_+.-]{1,1024}")
 _RE_EXECUTED = re.compile(r"/proc/(?:self|thread-self|\d+)/(?:exe|fd/\d+)|/dev/fd/\d+(?:/.*)?|/?memfd:.*")
-_POD_DIRECTORY = re.compile(
-    r"/pods/([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|[0-9a-f]{32})(?:/|$)"
-)
+_POD_DIRECTORY = re.compile(r"/pods/([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|[0-9a-f]{32})(?:/|$)")
 _LONGEST_PROGRAM = 64
 
 

@@ -72,7 +72,7 @@ def duration(birth: Birth) -> Bag:
 
 def failure(unit: Unit, *, lossy: bool) -> str | None:
     """Return why a unit failed, or None: it ended without an entry point. When events were lost only an exit code tells."""
-    if unit.volumes or not unit.has_ended or not unit.was_begun:
+    if unit.is_volumes or not unit.has_ended or not unit.was_begun:
         return None
     blamed = _blamed(unit)
     if blamed is None:

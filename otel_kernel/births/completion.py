@@ -20,7 +20,7 @@ def may_be_quiet(birth: Birth, *, lossy: bool) -> bool:
 
     What still runs without an entry point keeps a birth open, unless events were lost: then the end may be among them.
     """
-    if any(unit.is_open and not unit.volumes for unit in birth.units) and not lossy:
+    if any(unit.is_open and not unit.is_volumes for unit in birth.units) and not lossy:
         return False
     if birth.cgroup_removed:
         return True
@@ -35,7 +35,7 @@ def is_half_seen(birth: Birth, started_ns: int) -> bool:
     """Return whether a birth had begun before this agent did: its counts say nothing then."""
     if birth.kind is Kind.BIRTH and birth.pod.had_cgroup:
         return True
-    return any(_lacks_beginning(unit, started_ns) for unit in birth.units if not unit.volumes and unit.processes)
+    return any(_lacks_beginning(unit, started_ns) for unit in birth.units if not unit.is_volumes and unit.processes)
 
 
 def _lacks_beginning(unit: Unit, started_ns: int) -> bool:

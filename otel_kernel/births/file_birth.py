@@ -1,4 +1,4 @@
-"""A birth as files show it, while it is open: cgroups, and the first process in each. Mutable; `file_spans` draws it."""
+"""A birth as files show it, while it is open: cgroups, and the first process in each. `file_spans` draws it."""
 
 from dataclasses import dataclass, field
 

@@ -63,6 +63,11 @@ class Identity:
         return self.pod_uid is not None or self.pod_name is not None
 
     @property
+    def names_pod(self) -> bool:
+        """Whether a pod is proven and can be told from others."""
+        return self.is_kubernetes and (self.pod_uid is not None or self.sandbox is not None)
+
+    @property
     def sandbox(self) -> str | None:
         """The id of the sandbox: its own, for a sandbox."""
         return self.sandbox_id or (self.container_id if self.is_sandbox else None)

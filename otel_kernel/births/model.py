@@ -98,9 +98,7 @@ class Process:
     @property
     def end_ns(self) -> int:
         """When its span ends: exit, the return of the entry point's execve, a shim's hand-over; still running: its last event."""
-        last = max(
-            (*(c.end_ns for c in self.calls), *(w.end_ns for w in self.waits), self.first_ns, self.last_exec_ns)
-        )
+        last = max((*(c.end_ns for c in self.calls), *(w.end_ns for w in self.waits), self.first_ns, self.last_exec_ns))
         if self.end is None:
             return last
         if self.handed_over:
@@ -117,7 +115,9 @@ class Process:
             return None
         ns = self.entry.ns
         calls = reversed(self.calls)
-        return next((c for c in calls if c.name in EXECS and c.return_value == 0 and c.start_ns <= ns <= c.end_ns), None)
+        return next(
+            (c for c in calls if c.name in EXECS and c.return_value == 0 and c.start_ns <= ns <= c.end_ns), None
+        )
 
     @property
     def entry_ns(self) -> int | None:
@@ -136,7 +136,7 @@ class Unit:
     first_ns: int
     unix_offset_ns: int
     loss_before: Loss
-    volumes: bool = False
+    is_volumes: bool = False
     birth: "Birth | None" = None
     last_ns: int = 0
     alive: int = 0  # processes whose end was not told
@@ -151,17 +151,17 @@ class Unit:
     @property
     def is_sandbox(self) -> bool:
         """Whether it is the pod's sandbox."""
-        return bool(self.identity.is_sandbox)
+        return not self.is_volumes and bool(self.identity.is_sandbox)
 
     @property
     def is_container(self) -> bool:
         """Whether it is one of the pod's containers, the sandbox not among them."""
-        return not self.volumes and not self.is_sandbox
+        return not self.is_volumes and not self.is_sandbox
 
     @property
     def name(self) -> str:
         """The unit's span name."""
-        if self.volumes:
+        if self.is_volumes:
             return "volumes"
         if self.is_sandbox:
             return "sandbox"
@@ -187,9 +187,22 @@ class Unit:
         return self.entry is None and self.alive == 0 and bool(self.processes)
 
     @property
+    def is_past_telling(self) -> bool:
+        """Whether nothing more will be told of what it is."""
+        return self.entry is not None or (self.has_ended and self.was_created)
+
+    @property
     def is_open(self) -> bool:
         """Whether an entry point may still come of what runs."""
         return self.entry is None and self.alive > 0
+
+    def takes(self, call: Call) -> None:
+        """Make a daemon's call part of it."""
+        self.daemon_calls.append(call)
+        self.last_ns = max(self.last_ns, call.end_ns)
+        self.first_ns = min(self.first_ns, call.start_ns)
+        if self.birth is not None:
+            self.birth.first_ns = min(self.birth.first_ns, call.start_ns)
 
     def runs(self) -> Iterator[Process]:
         """Yield the container's own programs that have ended."""
@@ -218,6 +231,17 @@ class Pod:
     had_containers: bool = False
     expected: frozenset[str] | None = None  # names of the containers in its spec, once known
 
+    @property
+    def is_old(self) -> bool:
+        """Whether its birth has begun, or was over before this agent looked."""
+        return self.birth is not None or self.was_born or self.had_cgroup
+
+    def had(self, container: Identity) -> None:
+        """Remember a container that was there before this agent."""
+        self.had_containers = True
+        if container.container_name is not None:
+            self.names_ran.add(container.container_name)
+
 
 @dataclass(slots=True, eq=False)
 class Birth:
@@ -238,14 +262,47 @@ class Birth:
     @property
     def is_seen(self) -> bool:
         """Whether more was seen of the pod's beginning than its volumes."""
-        return bool(self.sandboxes) or any(step.action == "mkdir" and not step.container_id for step in self.cgroup_steps)
+        return bool(self.sandboxes) or any(
+            step.action == "mkdir" and not step.container_id for step in self.cgroup_steps
+        )
 
     @property
     def sandboxes(self) -> list[Unit]:
         """The attempts at the sandbox, in the order of their beginning."""
-        return [unit for unit in self.units if unit.is_sandbox and not unit.volumes]
+        return [unit for unit in self.units if unit.is_sandbox]
 
     @property
     def containers(self) -> list[Unit]:
         """The containers' units."""
         return [unit for unit in self.units if unit.is_container]
+
+    def adds(self, unit: Unit) -> None:
+        """Make a unit part of it."""
+        unit.birth = self
+        self.units.append(unit)
+        if unit.first_ns < self.first_ns:
+            self.first_ns, self.unix_offset_ns = unit.first_ns, unit.unix_offset_ns
+        self.loss_before = min(self.loss_before, unit.loss_before)
+
+    def volumes(self, ns: int) -> Unit:
+        """Return its volumes' unit, begun at this time if there is none."""
+        unit = next((unit for unit in self.units if unit.is_volumes), None)
+        if unit is None:
+            unit = Unit(Identity(), ns, self.unix_offset_ns, self.loss_before, is_volumes=True, last_ns=ns)
+            self.adds(unit)
+        return unit
+
+    def steps(self, step: CgroupStep) -> None:
+        """Note what happened to the pod's cgroups."""
+        self.cgroup_steps.append(step)
+        self.cgroup_removed = self.cgroup_removed or (step.action == "rmdir" and step.container_id is None)
+        # Probes and `exec` attach for as long as the pod lives: that is not part of being born.
+        if step.action != "attach":
+            self.last_ns = max(self.last_ns, step.ns)
+
+    def absorbs(self, other: "Birth") -> None:
+        """Take over what is not of a unit from another birth of the same pod."""
+        self.cgroup_steps += other.cgroup_steps
+        self.cgroup_removed = self.cgroup_removed or other.cgroup_removed
+        self.daemon_cgroup_writes += other.daemon_cgroup_writes
+        self.first_ns = min(self.first_ns, other.first_ns)

@@ -123,7 +123,7 @@ def _reason(birth: Birth, settings: TraceSettings) -> str | None:
         return f"unresolved: {next((why for why in told if why), 'no source named its pod')}"
     lossy = settings.loss.lost > birth.loss_before.lost
     last: dict[str, Unit] = {}
-    for unit in sorted((unit for unit in birth.units if not unit.volumes), key=lambda unit: unit.first_ns):
+    for unit in sorted((unit for unit in birth.units if not unit.is_volumes), key=lambda unit: unit.first_ns):
         last[unit.name if unit.identity.container_name or unit.is_sandbox else str(id(unit))] = unit
     failed = [f"{unit.name} {why}" for unit in last.values() if (why := certificate.failure(unit, lossy=lossy))]
     runs = [(unit, process.exit) for unit in last.values() for process in unit.runs()]

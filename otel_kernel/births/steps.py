@@ -24,7 +24,9 @@ def of(birth: Birth, units: list[tuple[Unit, Node]]) -> tuple[list[Moment], int]
         whose = names.get(changed.container_id, "container") if changed.container_id else "pod"
         steps.append(_Step(3 if changed.action == "attach" else 1, changed.ns, f"{whose}: cgroup {changed.action}"))
     kept = sorted(steps)[:STEPS_MAX]
-    moments = [Moment("otel_kernel.step", step.ns, {"otel_kernel.step.action": step.action[:_LONGEST_LINE]}) for step in kept]
+    moments = [
+        Moment("otel_kernel.step", step.ns, {"otel_kernel.step.action": step.action[:_LONGEST_LINE]}) for step in kept
+    ]
     moments.sort(key=lambda moment: moment.ns)
     return moments, len(steps) - len(kept)
 

@@ -50,4 +50,6 @@ class Trace:
     scope: str  # `otel_kernel.ebpf` or `otel_kernel.cgroupfs`
     spans: tuple[Span, ...]
     pod: Attributes  # resource attributes
-    containers: Mapping[str, Attributes] = field(default_factory=dict)  # container id -> resource attributes, the pod's included
+    containers: Mapping[str, Attributes] = field(
+        default_factory=dict
+    )  # container id -> resource attributes, the pod's included

@@ -13,9 +13,7 @@ MOUNTS = frozenset(
     "mount umount2 pivot_root move_mount open_tree open_tree_attr fspick fsopen fsconfig fsmount mount_setattr".split()
 )
 _GAP_NS = 3_000_000
-_IDLE = frozenset(
-    "futex futex_wait futex_waitv epoll_wait epoll_pwait epoll_pwait2 nanosleep clock_nanosleep".split()
-)
+_IDLE = frozenset("futex futex_wait futex_waitv epoll_wait epoll_pwait epoll_pwait2 nanosleep clock_nanosleep".split())
 _DRAWN_AS = {"clone3": "clone", "fork": "clone", "vfork": "clone", "execveat": "execve"}
 _CLONE_PARENT = 0x8000
 
@@ -113,7 +111,7 @@ def _unit_key(unit: Unit) -> str:
 
 def _daemon_service(unit: Unit, call: Call, style: Style) -> str:
     known = style.service_of_daemon(call)
-    if unit.volumes:
+    if unit.is_volumes:
         return known or "kubelet"
     if unit.identity.runtime_name == "cri-o":
         return "crio"
@@ -178,9 +176,7 @@ def _parent(stages: list[Process], nodes: dict[Process, Node], unit: Node) -> No
     return parent if own.end_ns <= parent.end_ns and own.start_ns >= parent.start_ns else unit
 
 
-def _draw(
-    node: Node, calls: list[Call], waits: Iterable[Wait], service: Callable[[Call], str], style: Style
-) -> None:
+def _draw(node: Node, calls: list[Call], waits: Iterable[Wait], service: Callable[[Call], str], style: Style) -> None:
     for run in _runs(calls):
         drawn = [_call(call, service(call)) for call in run]
         holder = node
@@ -230,7 +226,9 @@ def _group(run: list[Call], service: str) -> Node:
 
 
 def _moment(node: Node) -> Moment:
-    return Moment(node.name, node.start_ns, node.attributes | {"otel_kernel.call.time": (node.end_ns - node.start_ns) / 1e9})
+    return Moment(
+        node.name, node.start_ns, node.attributes | {"otel_kernel.call.time": (node.end_ns - node.start_ns) / 1e9}
+    )
 
 
 def _move_what_outlives(unit: Node) -> None:

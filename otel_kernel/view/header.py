@@ -5,9 +5,8 @@ from collections.abc import Iterator, Mapping
 from otel_kernel.births.trace import Attributes, Trace, Value
 from otel_kernel.view import picture as pictures
 from otel_kernel.view.picture import Picture
-from otel_kernel.view.text import duration, fit, harmless, wrap
+from otel_kernel.view.text import duration, fit, harmless, seconds_ns, wrap
 
-NS_PER_S = 1_000_000_000
 LABEL_WIDTH = 11
 BIRTH = "otel_kernel.birth."
 
@@ -42,9 +41,14 @@ def header(trace: Trace, picture: Picture) -> list[str]:
         separator = f" {picture.signs.dot} "
         wrapped = wrap(items, picture.width - LABEL_WIDTH, separator, picture.signs.ellipsis)
         for number, line in enumerate(wrapped):
-            painted = picture.paint(line, pictures.RED) if label in {"lost", "reason"} else line
+            painted = picture.paint(line, pictures.RED) if _is_bad(label, root.attributes) else line
             lines.append(picture.paint(f"{'' if number else label:<{LABEL_WIDTH}}", pictures.DIM) + painted)
     return lines
+
+
+def _is_bad(label: str, told: Attributes) -> bool:
+    lost = told.get(f"{BIRTH}events.lost") or told.get(f"{BIRTH}probe_misses")
+    return label == "reason" or (label == "ledger" and bool(lost))
 
 
 def _facts(trace: Trace, picture: Picture) -> Mapping[str, list[str]]:
@@ -77,9 +81,9 @@ def _pod(pod: Attributes, picture: Picture) -> Iterator[str]:
 
 def _birth(told: Attributes, drawn_ns: int, picture: Picture) -> Iterator[str]:
     micro = picture.signs.micro
-    took_s = told.get(f"{BIRTH}duration")
-    if isinstance(took_s, int | float):
-        yield f"{duration(round(took_s * NS_PER_S), micro=micro)} to the last entry point"
+    took_ns = seconds_ns(told.get(f"{BIRTH}duration"))
+    if took_ns is not None:
+        yield f"{duration(took_ns, micro=micro)} to the last entry point"
     yield f"{duration(drawn_ns, micro=micro)} drawn"
     completion = told.get(f"{BIRTH}completion")
     if completion is not None:
@@ -98,9 +102,9 @@ def _counts(told: Attributes, names: Mapping[str, str]) -> Iterator[str]:
 
 def _ledger(told: Attributes, picture: Picture) -> Iterator[str]:
     yield from _counts(told, LEDGER)
-    untraced_s = told.get(f"{BIRTH}untraced.time")
-    if isinstance(untraced_s, int | float):
-        yield f"untraced {duration(round(untraced_s * NS_PER_S), micro=picture.signs.micro)}"
+    untraced_ns = seconds_ns(told.get(f"{BIRTH}untraced.time"))
+    if untraced_ns is not None:
+        yield f"untraced {duration(untraced_ns, micro=picture.signs.micro)}"
     sources = [_text(source, picture) for source in _strings(told.get(f"{BIRTH}identity.source"))]
     if sources:
         yield "identity from " + ", ".join(sources)

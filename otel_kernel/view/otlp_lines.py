@@ -30,7 +30,7 @@ class Lines:
             try:
                 self._take(json.loads(line))
             # Whatever stands where a list, a number or an id should be ends in one of these.
-            except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
                 self.unreadable += 1
 
     def births(self) -> Iterator[Trace]:

@@ -11,7 +11,7 @@ WITHOUT_TERMINAL = (120, 24)
 Calls = Literal["folded", "spans"]
 
 RESET = "\x1b[0m"
-PLAIN, BOLD, DIM, RED = "0", "1", "2", "31"
+PLAIN, BOLD, DIM, RED = "", "1", "2", "31"
 SLOWEST = "1;33"
 COLOUR_OF_SERVICE = {
     "kubelet": "34",
@@ -59,7 +59,7 @@ class Picture:
 
     def paint(self, text: str, codes: str) -> str:
         """Return text in a colour or weight, where there are colours."""
-        return f"\x1b[{codes}m{text}{RESET}" if self.colour and text.strip() else text
+        return f"\x1b[{codes}m{text}{RESET}" if self.colour and codes and text.strip() else text
 
 
 def picture_for(stdout: TextIO, calls: Calls) -> Picture:

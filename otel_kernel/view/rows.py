@@ -5,8 +5,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from otel_kernel.births.trace import Span, SpanEvent, Trace
+from otel_kernel.view.text import seconds_ns
 
-NS_PER_S = 1_000_000_000
 DEEPEST = 40  # a birth is six levels deep; a file may say otherwise
 
 Walked = tuple[Span, Span | None, tuple[bool, ...]]  # a span, its parent, its guides
@@ -81,7 +81,9 @@ def _calls(spans: Mapping[bytes, Span]) -> dict[bytes, list[Span]]:
     parents = {span.parent_span_id for span in spans.values()}
     calls: dict[bytes, list[Span]] = defaultdict(list)
     for span in spans.values():
-        calls[span.span_id] += [_as_span(span, event) for event in span.events if _is_call(event)]
+        calls[span.span_id] += [
+            _as_span(span, number, event) for number, event in enumerate(span.events) if _is_call(event)
+        ]
         is_leaf = span.attributes.get("otel_kernel.level") == "call" and span.span_id not in parents
         if is_leaf and span.parent_span_id is not None and span.parent_span_id in spans:
             calls[span.parent_span_id].append(span)
@@ -92,10 +94,9 @@ def _is_call(event: SpanEvent) -> bool:
     return "otel_kernel.syscall.name" in event.attributes
 
 
-def _as_span(parent: Span, event: SpanEvent) -> Span:
-    took_s = event.attributes.get("otel_kernel.call.time", 0)
-    took_ns = round(took_s * NS_PER_S) if isinstance(took_s, int | float) else 0
-    span_id = parent.span_id + event.unix_ns.to_bytes(8, "big")  # no span has an id so long
+def _as_span(parent: Span, number: int, event: SpanEvent) -> Span:
+    took_ns = seconds_ns(event.attributes.get("otel_kernel.call.time")) or 0
+    span_id = parent.span_id + number.to_bytes(8, "big")  # no span has an id so long
     return Span(
         span_id, parent.span_id, event.name, event.unix_ns, event.unix_ns + took_ns, parent.service, event.attributes
     )

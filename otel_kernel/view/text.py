@@ -1,11 +1,14 @@
 """Text that others chose, made safe for a terminal and measured in its cells."""
 
+import math
 import unicodedata
 from collections.abc import Iterable, Iterator
 
 NS_PER_S = 1_000_000_000
 MINUTE_S = 60
 HOUR_S = 3600
+DAY_S = 86_400
+LONGEST_S = 1e10  # what 64 bits of nanoseconds hold, and less
 
 # Categories that a terminal obeys, or whose width it decides by itself: controls, formatting (bidirectional overrides,
 # zero width), private use, lone surrogates, unassigned, line and paragraph separators.
@@ -21,14 +24,20 @@ def harmless(text: str, *, ascii_only: bool = False) -> str:
     if text.isascii() and text.isprintable():
         return text
     composed = unicodedata.normalize("NFC", text)
-    return "".join(char if _is_safe(char, ascii_only=ascii_only) else _escape(char) for char in composed)
+    return "".join(
+        char if _is_safe(char, before, ascii_only=ascii_only) else _escape(char)
+        for before, char in zip(" " + composed, composed, strict=False)
+    )
 
 
-def _is_safe(char: str, *, ascii_only: bool) -> bool:
+def _is_safe(char: str, before: str, *, ascii_only: bool) -> bool:
     if char.isascii():
         return char.isprintable()
-    odd = ord(char) in VARIATION_SELECTORS or ord(char) in JAMO_WITHOUT_WIDTH
-    return not ascii_only and not odd and unicodedata.category(char) not in UNSAFE
+    category = unicodedata.category(char)
+    if ascii_only or category in UNSAFE or ord(char) in VARIATION_SELECTORS or ord(char) in JAMO_WITHOUT_WIDTH:
+        return False
+    # One mark on one letter. Heaped up they reach into the lines above, at the beginning into what stands before.
+    return category not in WITHOUT_WIDTH or before.isalpha()
 
 
 def _escape(char: str) -> str:
@@ -79,12 +88,11 @@ def wrap(items: Iterable[str], width: int, separator: str, ellipsis: str) -> Ite
 
 
 def duration(ns: int, *, micro: str = "µ") -> str:
-    """Return nanoseconds in three digits and the unit that suits them: `41.2µs`, `170ms`, `2m03s`."""
+    """Return nanoseconds in three digits and the unit that suits them: `41.2µs`, `170ms`, `2m03s`, `5d`."""
     if ns < 0:
         return "-" + duration(-ns, micro=micro)
     if ns >= MINUTE_S * NS_PER_S:
-        minutes, seconds = divmod(round(ns / NS_PER_S), MINUTE_S)
-        return f"{minutes // 60}h{minutes % 60:02}m" if minutes >= HOUR_S // MINUTE_S else f"{minutes}m{seconds:02}s"
+        return _long_duration(round(ns / NS_PER_S))
     value, unit = float(ns), "ns"
     for larger in (f"{micro}s", "ms", "s"):
         if round(value) < 1000:  # noqa: PLR2004 (three digits)
@@ -93,3 +101,18 @@ def duration(ns: int, *, micro: str = "µ") -> str:
     if unit == "ns" or value >= 99.95:  # noqa: PLR2004 (three digits)
         return f"{value:.0f}{unit}"
     return f"{value:.1f}{unit}" if value >= 9.995 else f"{value:.2f}{unit}"  # noqa: PLR2004 (three digits)
+
+
+def _long_duration(seconds: int) -> str:
+    if seconds < HOUR_S:
+        return f"{seconds // MINUTE_S}m{seconds % MINUTE_S:02}s"
+    if seconds < 4 * DAY_S:
+        return f"{seconds // HOUR_S}h{seconds % HOUR_S // MINUTE_S:02}m"
+    return f"{seconds // DAY_S}d"
+
+
+def seconds_ns(value: object) -> int | None:
+    """Return a number of seconds, as attributes tell durations, in nanoseconds; None for what is no duration."""
+    if isinstance(value, int | float) and math.isfinite(value) and 0 <= value < LONGEST_S:
+        return round(value * NS_PER_S)
+    return None

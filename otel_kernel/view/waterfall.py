@@ -33,7 +33,7 @@ class Note:
 def waterfall(trace: Trace, picture: Picture) -> list[str]:
     """Return the lines of a trace's picture, none of them wider than the picture."""
     drawn = rows(trace, fold=picture.calls == "folded")
-    names = [_name(row, picture) for row in drawn]
+    names = [_guides(row, picture) + _name(row, picture) for row in drawn]
     name_width = min(max(map(cells, names)), round(picture.width * NAME_SHARE))
     axis = Axis(
         min(row.span.start_unix_ns for row in drawn),
@@ -53,21 +53,28 @@ def waterfall(trace: Trace, picture: Picture) -> list[str]:
 
 
 def _ticks(axis: Axis, name_width: int, picture: Picture) -> str:
-    line = " " * name_width + f"{'took':>{TOOK_WIDTH}}{'after':>{AFTER_WIDTH}} 0"
-    left_width = name_width + TOOK_WIDTH + AFTER_WIDTH + 1
-    for tick in range(1, TICKS + 1):
-        ns = (axis.end_ns - axis.start_ns) * tick // TICKS
-        label = duration(ns, micro=picture.signs.micro)
-        column = left_width + axis.width * tick // TICKS - (len(label) if tick == TICKS else 0)
-        line = line.ljust(column) + label if column > len(line) else line
-    return picture.paint(line, pictures.DIM)
+    left = " " * name_width + f"{'took':>{TOOK_WIDTH}}{'after':>{AFTER_WIDTH}} "
+    end_ns = axis.end_ns - axis.start_ns
+    last = duration(end_ns, micro=picture.signs.micro)
+    ticks = "0"
+    for tick in range(1, TICKS):
+        label = duration(end_ns * tick // TICKS, micro=picture.signs.micro)
+        ticks = ticks.ljust(axis.width * tick // TICKS) + label + " "
+        if len(ticks) + len(last) > axis.width:
+            ticks = ticks[: -len(label) - 1]
+            break
+    return picture.paint(left + ticks + last.rjust(axis.width - len(ticks)), pictures.DIM)
+
+
+def _guides(row: Row, picture: Picture) -> str:
+    branch = (picture.signs.last_branch if row.guides[-1] else picture.signs.branch) if row.guides else ""
+    return _stems(row.guides[:-1], picture) + branch
 
 
 def _name(row: Row, picture: Picture) -> str:
     is_named_by_itself = row.span.attributes.get("otel_kernel.level") in {"birth", "unit", "process"}
     whose = "" if is_named_by_itself or row.span.service == row.parent_service else f"{row.span.service} "
-    branch = (picture.signs.last_branch if row.guides[-1] else picture.signs.branch) if row.guides else ""
-    return _stems(row.guides[:-1], picture) + branch + _text(whose + row.span.name, picture)
+    return _text(whose + row.span.name, picture)
 
 
 def _stems(guides: Sequence[bool], picture: Picture) -> str:
@@ -77,8 +84,11 @@ def _stems(guides: Sequence[bool], picture: Picture) -> str:
 def _left(row: Row, name: str, axis: Axis, picture: Picture) -> str:
     span, micro = row.span, picture.signs.micro
     took = duration(span.end_unix_ns - span.start_unix_ns, micro=micro)
-    after = "+" + duration(span.start_unix_ns - axis.start_ns, micro=micro)
-    return picture.paint(name, _name_codes(row)) + f"{took:>{TOOK_WIDTH}}{after:>{AFTER_WIDTH}} "
+    after_ns = span.start_unix_ns - axis.start_ns
+    after = f"+{duration(after_ns, micro=micro)}" if after_ns else "0"
+    guides = len(_guides(row, picture))
+    painted = picture.paint(name[:guides], pictures.DIM) + picture.paint(name[guides:], _name_codes(row))
+    return painted + f"{took:>{TOOK_WIDTH}}{after:>{AFTER_WIDTH}} "
 
 
 def _notes(row: Row, picture: Picture) -> list[Note]:
@@ -126,7 +136,7 @@ def _below(row: Row, notes: Sequence[Note], picture: Picture, *, has_rows_below:
     width = max(picture.width - cells(stems), picture.width // 2)
     for note in notes:
         for line in wrap(note.items, width, ", ", picture.signs.ellipsis):
-            yield stems[: picture.width // 2] + picture.paint(line, note.codes)
+            yield picture.paint(stems[: picture.width // 2], pictures.DIM) + picture.paint(line, note.codes)
 
 
 def _name_codes(row: Row) -> str:

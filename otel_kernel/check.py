@@ -1,0 +1,139 @@
+"""`otel-kernel check`: try everything here and say what is real, what is not and why, and what would enable it."""
+
+import json
+import sys
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+from otel_kernel.agent import cannot_load, start_loading
+from otel_kernel.kernel.probes import Loading, Probes, ProbesError
+from otel_kernel.kernel.records import LayoutError
+from otel_kernel.node import cgroupfs, procfs
+from otel_kernel.pods import cgroup_path
+from otel_kernel.settings import Settings
+
+WORKS, FALLBACK_ONLY, NOTHING = 0, 1, 2
+How = Literal["eBPF", "files", "not here"]
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """One thing the agent says, and whether it can say it here."""
+
+    signal: str
+    how: How
+    why: str = ""
+    enable: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """What became of the probes."""
+
+    reason: str  # empty: every probe was attached
+    attached: dict[str, str]  # raw tracepoint -> "attached" or why not
+    map_bytes: dict[str, int]
+
+
+def check(settings: Settings, *, as_json: bool) -> int:
+    """Print the table (or JSON) on stdout and return the exit status: 0 the birth trace works, 1 its fallback, 2 nothing."""
+    attempt = try_probes(settings)
+    hierarchy, cgroup_reason = find_hierarchy(settings)
+    signals = judge(attempt, hierarchy, cgroup_reason)
+    status = exit_status(signals)
+    if as_json:
+        report = {"status": status, "signals": [asdict(each) for each in signals], **asdict(attempt)}
+        print(json.dumps(report, indent=2))
+    else:
+        print_table(signals, attempt, words(settings, hierarchy))
+    return status
+
+
+def try_probes(settings: Settings) -> Attempt:
+    """Compile, load and attach every program, look at its maps, and let go."""
+    loading = start_loading(settings)
+    if not isinstance(loading, Loading):
+        return Attempt(loading, {}, {})
+    try:
+        probes = loading.finish()
+    except (ProbesError, LayoutError, OSError) as error:
+        return Attempt(str(error), {}, {})
+    try:
+        return attach(probes)
+    finally:
+        probes.close()
+
+
+def attach(probes: Probes) -> Attempt:
+    """Attach every program and tell what became of each."""
+    attachments = probes.attach()
+    failed = [f"raw tracepoint {each.tracepoint}: {each.error}" for each in attachments if each.error]
+    attached = {each.tracepoint: each.error or "attached" for each in attachments}
+    return Attempt("; ".join(failed), attached, probes.memory_bytes())
+
+
+def find_hierarchy(settings: Settings) -> tuple[cgroupfs.Hierarchy | None, str]:
+    """Return where pods' cgroups are, or why there are none."""
+    try:
+        return cgroupfs.hierarchy(settings.observation.cgroup_root), ""
+    except OSError as error:
+        return None, str(error)
+
+
+def judge(attempt: Attempt, hierarchy: cgroupfs.Hierarchy | None, cgroup_reason: str) -> list[Signal]:
+    """Return what each signal is here."""
+    reason, enable = attempt.reason, cannot_load(attempt.reason)
+    if not reason and hierarchy is None:
+        reason, enable = cgroup_reason, "mount a cgroup hierarchy, or set OTEL_KERNEL_CGROUP_ROOT"
+    elif not reason and hierarchy is not None and hierarchy.kind is cgroupfs.Kind.V1:
+        reason, enable = "the host has cgroup v1 only", "a cgroup v2 hierarchy (hybrid is enough)"
+    fallback: How = "files" if hierarchy else "not here"
+    births = Signal("birth trace", "not here" if reason else "eBPF", reason, enable if reason else "")
+    return [
+        births,
+        Signal("calls, waits and counts in births", births.how, births.why, births.enable),
+        Signal("births without eBPF", fallback, cgroup_reason, "" if hierarchy else "mount a cgroup hierarchy"),
+        Signal("identity: cgroup path, OCI bundle", "files" if hierarchy else "not here", cgroup_reason),
+        Signal("identity: CNI", births.how, births.why, births.enable),
+        Signal("identity: CRI, Kubernetes API", "not here", "not in this version"),
+        Signal("metrics", "not here", "not in this version"),
+    ]
+
+
+def exit_status(signals: list[Signal]) -> int:
+    """Return 0 when the birth trace works, 1 when only its fallback from files does, 2 when nothing does."""
+    how = {each.signal: each.how for each in signals}
+    if how["birth trace"] == "eBPF":
+        return WORKS
+    return FALLBACK_ONLY if how["births without eBPF"] == "files" else NOTHING
+
+
+def words(settings: Settings, hierarchy: cgroupfs.Hierarchy | None) -> list[str]:
+    """Return lines on what would be observed."""
+    found = procfs.daemons(settings.observation.proc_root, frozenset(settings.observation.runtimes), cgroup_path.in_pod)
+    names = sorted({each.name for each in found})
+    lines = [f"runtime daemons: {len(found)}" + (f" ({', '.join(names)})" if names else "")]
+    if hierarchy:
+        lines.append(f"cgroups: {hierarchy.kind.value}, pods below {hierarchy.root}")
+    return lines
+
+
+def print_table(signals: list[Signal], attempt: Attempt, lines: list[str]) -> None:
+    """Print what was found for a person."""
+    width = max(len(each.signal) for each in signals)
+    for each in signals:
+        tail = f"  {each.why}" if each.why else ""
+        print(f"{each.signal:<{width}}  {each.how:<8}{tail}".rstrip())
+        if each.enable:
+            print(f"{'':<{width}}  enable:   {each.enable}")
+    print()
+    if attempt.attached:
+        print("raw tracepoints:", ", ".join(f"{name} ({state})" for name, state in attempt.attached.items()))
+    for line in lines:
+        print(line)
+    if attempt.map_bytes:
+        total = sum(attempt.map_bytes.values())
+        largest = sorted(attempt.map_bytes.items(), key=lambda item: -item[1])[:4]
+        parts = ", ".join(f"{name} {size / 1e6:.1f}" for name, size in largest)
+        print(f"kernel memory of maps: {total / 1e6:.1f} MB ({parts}, ...)")
+    sys.stdout.flush()

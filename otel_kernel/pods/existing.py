@@ -1,0 +1,20 @@
+"""Which pods are there already? One look at the node's files, for an agent that has just begun to observe."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from otel_kernel.births.facts import ContainerFacts
+from otel_kernel.node.watch import Watch
+from otel_kernel.pods.identity import Identifier
+from otel_kernel.pods.sightings import LAYOUT, Sightings
+
+
+def facts(hierarchy_root: Path, proc_root: Path, identifier: Identifier, ns: int) -> list[ContainerFacts]:
+    """Return what files say of the pods that are there, as known at `ns`: their cgroups, and their containers' bundles.
+
+    Raises OSError when the hierarchy's root cannot be watched.
+    """
+    with Watch(hierarchy_root, proc_root, LAYOUT) as watch:
+        sightings = Sightings(identifier)
+        told = [said for noticed in watch.poll(0) for said in sightings.of(noticed)]
+    return [replace(said, ns=ns) for said in told if isinstance(said, ContainerFacts)]
