@@ -5,7 +5,7 @@ import sys
 from dataclasses import asdict, dataclass
 from typing import Literal
 
-from otel_kernel.agent import cannot_load, start_loading
+from otel_kernel import ebpf
 from otel_kernel.kernel.probes import Loading, Probes, ProbesError
 from otel_kernel.kernel.records import LayoutError
 from otel_kernel.node import cgroupfs, procfs
@@ -36,7 +36,7 @@ class Attempt:
 
 
 def check(settings: Settings, *, as_json: bool) -> int:
-    """Print the table (or JSON) on stdout and return the exit status: 0 the birth trace works, 1 its fallback, 2 nothing."""
+    """Print the table (or JSON) and return the exit status: 0 the birth trace works, 1 its fallback does, 2 nothing."""
     attempt = try_probes(settings)
     hierarchy, cgroup_reason = find_hierarchy(settings)
     signals = judge(attempt, hierarchy, cgroup_reason)
@@ -51,7 +51,7 @@ def check(settings: Settings, *, as_json: bool) -> int:
 
 def try_probes(settings: Settings) -> Attempt:
     """Compile, load and attach every program, look at its maps, and let go."""
-    loading = start_loading(settings)
+    loading = ebpf.start(settings)
     if not isinstance(loading, Loading):
         return Attempt(loading, {}, {})
     try:
@@ -82,11 +82,11 @@ def find_hierarchy(settings: Settings) -> tuple[cgroupfs.Hierarchy | None, str]:
 
 def judge(attempt: Attempt, hierarchy: cgroupfs.Hierarchy | None, cgroup_reason: str) -> list[Signal]:
     """Return what each signal is here."""
-    reason, enable = attempt.reason, cannot_load(attempt.reason)
+    reason, enable = attempt.reason, ebpf.remedy(attempt.reason)
     if not reason and hierarchy is None:
         reason, enable = cgroup_reason, "mount a cgroup hierarchy, or set OTEL_KERNEL_CGROUP_ROOT"
     elif not reason and hierarchy is not None and hierarchy.kind is cgroupfs.Kind.V1:
-        reason, enable = "the host has cgroup v1 only", "a cgroup v2 hierarchy (hybrid is enough)"
+        reason, enable = ebpf.V1_ONLY, ebpf.remedy(ebpf.V1_ONLY)
     fallback: How = "files" if hierarchy else "not here"
     births = Signal("birth trace", "not here" if reason else "eBPF", reason, enable if reason else "")
     return [

@@ -1,90 +1,82 @@
 """Births as the kernel tells them: probes -> events -> identity -> assembly -> traces."""
 
-import os
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from dataclasses import replace
 
 from otel_kernel.births.assembly import Assembly, AssemblySettings
 from otel_kernel.births.facts import ContainerFacts
 from otel_kernel.births.trace import Trace
 from otel_kernel.health import Counter, Health
+from otel_kernel.host_files import HostFiles
 from otel_kernel.kernel.clock import boot_ns, unix_offset_ns
 from otel_kernel.kernel.events import Call, Event, Loss
-from otel_kernel.kernel.probes import BELOW_POD, KUBELET, POD_LEVEL, RUNTIME_DAEMON, Loading, Probes, ProbesError
+from otel_kernel.kernel.probes import BELOW_POD, KUBELET, POD_LEVEL, RUNTIME_DAEMON, Probes, ProbesError
 from otel_kernel.node import cgroupfs, procfs
-from otel_kernel.pods import cgroup_path
+from otel_kernel.pods import cgroup_path, existing
 from otel_kernel.pods.identity import Identifier
 
 Recorder = Callable[[Event | ContainerFacts], None]
 
 
-class EbpfSource:
-    """Loaded and attached probes and the births they tell of. Owns the probes."""
+def attach(probes: Probes) -> None:
+    """Attach every program. Raises ProbesError for the first that cannot be."""
+    failed = [each for each in probes.attach() if each.error]
+    if failed:
+        raise ProbesError(f"raw tracepoint {failed[0].tracepoint}: {failed[0].error}")
 
-    def __init__(self, loading: Loading, health: Health, *, runtimes: frozenset[str] = frozenset()) -> None:
-        """Take over what was loaded and attach it. Raises ProbesError when not every probe can be attached."""
-        self._probes = loading.finish()
+
+class EbpfSource:
+    """Attached probes and the births they tell of. Owns the probes."""
+
+    def __init__(self, probes: Probes, health: Health, host: HostFiles, record: Recorder | None = None) -> None:
+        """Take over loaded probes."""
+        self._probes = probes
         self._health = health
-        self._runtimes = runtimes
-        self._identifier = Identifier()
-        self._containers: set[str] = set()  # that were there already
+        self._host = host
+        self._record = record
+        self._identifier = Identifier(str(host.root))
         self._lost = self._missed = 0
-        self._record: Recorder = lambda _: None
-        names = dict.fromkeys(procfs.RUNTIMES | procfs.MONITORS | runtimes, RUNTIME_DAEMON) | {procfs.KUBELET: KUBELET}
+
+    def observe(self, settings: AssemblySettings) -> str:
+        """Attach, learn what is there already, and return in words what is observed.
+
+        Raises ProbesError when not every probe can be attached, OSError when the cgroup hierarchy cannot be read.
+        """
+        names = dict.fromkeys(procfs.RUNTIMES | procfs.MONITORS | self._host.runtimes, RUNTIME_DAEMON)
         try:
-            self._probes.name_daemons(names)
-            self._attach(self._probes)
-        except (OSError, ProbesError):
+            self._probes.name_daemons(names | {procfs.KUBELET: KUBELET})
+            attach(self._probes)
+            return self._begin(settings)
+        except (ProbesError, OSError):
             self._probes.close()
             raise
 
-    def _attach(self, probes: Probes) -> None:
-        failed = [each for each in probes.attach() if each.error]
-        if failed:
-            msg = f"raw tracepoint {failed[0].tracepoint}: {failed[0].error}"
-            raise ProbesError(msg)
-
-    def observe(self, settings: AssemblySettings, proc_root: Path, hierarchy: Path, record: Recorder | None = None) -> str:
-        """Learn what is there already, begin, and return in words what is observed. Raises OSError."""
-        self._assembly = Assembly(settings, unix_offset_ns)
-        if record:
-            self._record = record
-        pods = self._learn_pods(hierarchy, settings.started_ns)
-        daemons = self._learn_daemons(proc_root, settings.started_ns)
+    def _begin(self, settings: AssemblySettings) -> str:
+        pods, daemons = self._learn_pods(), self._learn_daemons()
+        started_ns = boot_ns()
+        self._assembly = Assembly(replace(settings, started_ns=started_ns), unix_offset_ns)
+        for facts in existing.facts(self._host.hierarchy, self._host.proc_root, self._identifier, started_ns):
+            self._feed(facts)
         return f"{daemons} runtime daemons, {pods} pods that are there already"
 
-    def _learn_pods(self, hierarchy: Path, ns: int) -> int:
+    def _learn_pods(self) -> int:
         pods = set()
-        for cgroup_id, path in cgroupfs.walk(hierarchy, lambda _: True):
+        for cgroup_id, path in cgroupfs.walk(self._host.hierarchy, lambda _: True):
             parsed = cgroup_path.parse(path)
-            if parsed is None:
-                continue
-            pods.add(parsed.pod_uid)
-            if parsed.container_id:
-                self._containers.add(parsed.container_id)
-            self._probes.add_pod_cgroup(cgroup_id, POD_LEVEL if parsed.is_pod else BELOW_POD)
-            for facts in self._identifier.of_cgroup(path, cgroup_id, ns):
-                self._feed(facts)
+            if parsed is not None:
+                pods.add(parsed.pod_uid)
+                self._probes.add_pod_cgroup(cgroup_id, POD_LEVEL if parsed.is_pod else BELOW_POD)
         return len(pods)
 
-    def _learn_daemons(self, proc_root: Path, ns: int) -> int:
-        found = procfs.daemons(proc_root, self._runtimes, cgroup_path.in_pod)
+    def _learn_daemons(self) -> int:
+        proc_root = self._host.proc_root
+        found = procfs.daemons(proc_root, self._host.runtimes, cgroup_path.in_pod)
         for daemon in found:
             self._probes.add_daemon(daemon.pid, KUBELET if daemon.kind is procfs.Kind.KUBELET else RUNTIME_DAEMON)
         for daemon in found:
             for thread_id in procfs.threads(proc_root, daemon.pid):
                 self._probes.watch(thread_id)
-        shims = [daemon.pid for daemon in found if daemon.kind is procfs.Kind.SHIM]
-        self._learn_bundles({procfs.working_directory(proc_root, pid) for pid in shims} - {None}, ns)
         return len(found)
-
-    def _learn_bundles(self, directories: set[str | None], ns: int) -> None:
-        """A shim works in its sandbox's bundle; those of the pod's containers lie beside it."""
-        for parent in {os.path.dirname(directory or "/") for directory in directories}:
-            for container_id in sorted(self._containers):
-                bundle = os.path.join(parent, container_id)
-                for facts in self._identifier.of_bundle(container_id, bundle, ns) if os.path.isdir(bundle) else ():
-                    self._feed(facts)
 
     def fileno(self) -> int:
         """Return the descriptor that becomes readable when the kernel has something that should not wait."""
@@ -119,7 +111,8 @@ class EbpfSource:
         self._count()
 
     def _feed(self, told: Event | ContainerFacts) -> None:
-        self._record(told)
+        if self._record:
+            self._record(told)
         self._assembly.feed(told)
         if isinstance(told, Call) and told.unread:
             self._health.add(Counter.STRINGS_UNREAD, told.unread)

@@ -1,11 +1,10 @@
-"""Births without eBPF: directories and /proc -> sightings -> traces. They say less, and say so (scope otel_kernel.cgroupfs)."""
-
-from pathlib import Path
+"""Births without eBPF: directories and /proc -> sightings -> traces. They say less, and say so by their scope."""
 
 from otel_kernel.births.assembly import AssemblySettings
 from otel_kernel.births.from_files import FileBirths
 from otel_kernel.births.trace import Trace
 from otel_kernel.health import Counter, Health
+from otel_kernel.host_files import HostFiles
 from otel_kernel.kernel.clock import boot_ns, unix_offset_ns
 from otel_kernel.node import watch
 from otel_kernel.pods.identity import Identifier
@@ -15,14 +14,14 @@ from otel_kernel.pods.sightings import LAYOUT, Sightings
 class FileSource:
     """Watched directories and the births they tell of. Owns the watches."""
 
-    def __init__(self, settings: AssemblySettings, proc_root: Path, hierarchy: Path, health: Health) -> None:
+    def __init__(self, settings: AssemblySettings, host: HostFiles, health: Health) -> None:
         """Begin to watch. Raises OSError."""
-        self._watch = watch.Watch(hierarchy, proc_root, LAYOUT)
-        self._sightings = Sightings(Identifier())
+        self._watch = watch.Watch(host.hierarchy, host.proc_root, LAYOUT)
+        self._sightings = Sightings(Identifier(str(host.root)))
         self._births = FileBirths(settings, unix_offset_ns)
         self._health = health
         self._take()
-        self.words = f"cgroup directories below {hierarchy}"
+        self.words = f"cgroup directories below {host.hierarchy}"
 
     def fileno(self) -> int:
         """Return the descriptor that becomes readable when directories have changed."""

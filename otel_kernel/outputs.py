@@ -30,7 +30,11 @@ class Outputs:
         self._health = health
         self._terminal = Output("terminal") in settings.outputs
         self._files = [JsonLinesFile(each.path, health) for each in settings.outputs if each.path]
-        self._sender = Sender(open_transport(endpoint(settings)), health, patience(settings)) if Output("otlp") in settings.outputs else None
+        self._sender = (
+            Sender(open_transport(endpoint(settings)), health, patience(settings))
+            if Output("otlp") in settings.outputs
+            else None
+        )
 
     def send(self, trace: Trace) -> None:
         """Hand one birth to every output; never waits for a network."""

@@ -130,8 +130,10 @@ class FileBirths:
         if isinstance(seen, Emptied):
             unit.emptied_ns = seen.ns
         else:
+            pod = self._pods[seen.pod_uid]
+            pod.was_born = pod.was_born or _ran_before(unit)
             unit.removed_ns = seen.ns
-            del self._pods[seen.pod_uid].units[seen.container_id]
+            del pod.units[seen.container_id]
         self._touch(unit.birth, seen.ns)
 
     def _pod_vanished(self, seen: Emptied | Vanished) -> None:
@@ -161,7 +163,8 @@ class FileBirths:
     def _begin(self, unit: FileUnit, pod: FilePod) -> None:
         birth = pod.birth
         if birth is None:
-            birth = self._open(pod, unit.first_ns, whole=not pod.was_born and not _runs_already(pod))
+            was_born = pod.was_born or any(_ran_before(other) for other in pod.units.values())
+            birth = self._open(pod, unit.first_ns, whole=not was_born)
             birth.half_seen = unit.existing or (birth.is_whole_pod and pod.existing)
             if birth.is_whole_pod:
                 for earlier in pod.units.values():
@@ -205,8 +208,6 @@ class FileBirths:
         return trace
 
 
-def _runs_already(pod: FilePod) -> bool:
-    """Whether a container's own program was there before observation began: then the pod's birth was over."""
-    return any(
-        unit.existing and unit.program is not None and not unit.identity.is_sandbox for unit in pod.units.values()
-    )
+def _ran_before(unit: FileUnit) -> bool:
+    """Whether a container's own program was there before observation began: then its pod's birth was over."""
+    return unit.existing and unit.birth is None and unit.program is not None and not unit.identity.is_sandbox

@@ -196,6 +196,10 @@ class Unit:
         """Whether an entry point may still come of what runs."""
         return self.entry is None and self.alive > 0
 
+    def entered_by(self, ns: int) -> bool:
+        """Whether its entry point ran before this time."""
+        return self.entry is not None and self.entry.entry is not None and self.entry.entry.ns <= ns
+
     def takes(self, call: Call) -> None:
         """Make a daemon's call part of it."""
         self.daemon_calls.append(call)

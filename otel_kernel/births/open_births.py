@@ -50,9 +50,13 @@ class OpenBirths:
             return None
         before = birth.pod
         pod, same = self._pods.of(unit.identity)
-        for other in {before, same} - {pod, None}:
-            if other is not None:
-                self._merge(pod, other)
+        if same is not None:
+            self._merge(pod, same)
+        if birth.pod is not pod:
+            if before.identity.pod_uid in {None, pod.identity.pod_uid}:
+                self._merge(pod, before)
+            else:
+                self._move(unit, birth)
         return pod
 
     def unresolved(self, unit: Unit) -> Birth:
@@ -91,6 +95,14 @@ class OpenBirths:
                 pod.birth = birth
             else:
                 self._dissolve(birth, pod)
+
+    def _move(self, unit: Unit, birth: Birth) -> None:
+        """A weaker source had named another pod."""
+        birth.units.remove(unit)
+        if not birth.units and not birth.cgroup_steps:
+            del self._births[birth]
+            birth.pod.birth = None if birth.pod.birth is birth else birth.pod.birth
+        self.adopt(unit)
 
     def _dissolve(self, birth: Birth, pod: Pod) -> None:
         del self._births[birth]

@@ -12,15 +12,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
 
-from otel_kernel.node import cgroupfs, inotify, procfs
+from otel_kernel.node import cgroupfs, first_process, inotify
+from otel_kernel.node.first_process import ProcessSeen, SupervisorSeen
 
 # How often a container that has not yet started its own program is looked at: at first as often as costs nothing
 # (a look is two small files), then less often, in proportion to how long it has taken.
 SHORTEST_LOOK_NS = 20_000_000
 _LOOK_AGE_SHARE = 100
 _LONGEST_LOOK_NS = 1_000_000_000
-# Container, runtime, its parent: a supervisor is no further up.
-_HIGHEST_ANCESTOR = 6
 
 
 class CgroupSeen(NamedTuple):
@@ -30,30 +29,6 @@ class CgroupSeen(NamedTuple):
     action: str  # `existing`, `mkdir`, `rmdir`
     cgroup_id: int | None  # None: it was gone before it could be asked
     path: str  # from the root of the hierarchy
-
-
-class ProcessSeen(NamedTuple):
-    """A container's process, as it was when looked at. Told again when its program has changed."""
-
-    ns: int
-    path: str  # the container's cgroup
-    pid: int
-    start_ns: int
-    command: str
-    executable: str | None
-    is_runtime: bool  # it still prepares the container; its own program comes later
-
-
-class SupervisorSeen(NamedTuple):
-    """The shim or conmon above a container's process."""
-
-    ns: int
-    path: str  # the container's cgroup
-    pid: int
-    start_ns: int
-    executable: str
-    arguments: tuple[str, ...]
-    working_directory: str
 
 
 class CgroupEmptied(NamedTuple):
@@ -234,41 +209,15 @@ class Watch:
     def _look(self, path: str, ns: int) -> None:
         awaited = self._awaited[path]
         awaited.due_ns = ns + min(max(SHORTEST_LOOK_NS, (ns - awaited.since_ns) // _LOOK_AGE_SHARE), _LONGEST_LOOK_NS)
-        seen = [seen for pid in cgroupfs.processes(self._root, path) if (seen := self._process(path, pid, ns))]
-        if not seen:
+        process = first_process.first(self._proc, cgroupfs.processes(self._root, path), path, ns)
+        if process is None:
             return
-        # The container's own program is the first that is no longer the runtime.
-        first = min(seen, key=lambda process: (process.is_runtime, process.start_ns, process.pid))
         if not awaited.supervised:
-            awaited.supervised = self._supervisor(path, first.pid, ns)
-        if awaited.last != first[2:]:
-            awaited.last = first[2:]
-            self._found.append(first)
-        if not first.is_runtime:
+            supervisor = first_process.supervisor(self._proc, process, self._layout.in_pod)
+            awaited.supervised = supervisor is not None
+            self._found += [supervisor] if supervisor is not None else []
+        if awaited.last != process[2:]:
+            awaited.last = process[2:]
+            self._found.append(process)
+        if not process.is_runtime:
             del self._awaited[path]
-
-    def _process(self, path: str, pid: int, ns: int) -> ProcessSeen | None:
-        about = procfs.stat(self._proc, pid)
-        executable = procfs.executable(self._proc, pid)
-        if about is None or executable is None:
-            return None
-        is_runtime = procfs.prepares_container(about.comm, executable)
-        return ProcessSeen(ns, path, pid, procfs.start_ns(about.start_ticks), about.comm, executable, is_runtime)
-
-    def _in_pod(self, pid: int) -> bool:
-        return any(self._layout.in_pod(path) for path in procfs.cgroups(self._proc, pid).values())
-
-    def _supervisor(self, path: str, pid: int, ns: int) -> bool:
-        for _ in range(_HIGHEST_ANCESTOR):
-            about = procfs.stat(self._proc, pid)
-            executable = procfs.executable(self._proc, pid)
-            if about is None or executable is None:
-                return False
-            # A pod's own program may be called `containerd-shim`.
-            if procfs.kind(executable, about.comm) is procfs.Kind.SHIM and not self._in_pod(pid):
-                where = procfs.working_directory(self._proc, pid) or ""
-                start_ns, arguments = procfs.start_ns(about.start_ticks), procfs.arguments(self._proc, pid)
-                self._found.append(SupervisorSeen(ns, path, pid, start_ns, executable, arguments, where))
-                return True
-            pid = about.parent_pid
-        return False

@@ -12,6 +12,8 @@ from otel_kernel.pods.sightings import LAYOUT, Sightings
 def facts(hierarchy_root: Path, proc_root: Path, identifier: Identifier, ns: int) -> list[ContainerFacts]:
     """Return what files say of the pods that are there, as known at `ns`: their cgroups, and their containers' bundles.
 
+    Each container's shim or conmon is found above its first process: it knows where the bundles are.
+
     Raises OSError when the hierarchy's root cannot be watched.
     """
     with Watch(hierarchy_root, proc_root, LAYOUT) as watch:

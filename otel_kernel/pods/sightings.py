@@ -8,6 +8,7 @@ from otel_kernel.births.facts import ContainerFacts
 from otel_kernel.births.sightings import Appeared, Emptied, Missed, Program, Sighting, Vanished
 from otel_kernel.kernel.events import Decision, Exec
 from otel_kernel.node import watch
+from otel_kernel.node.first_process import ProcessSeen, SupervisorSeen
 from otel_kernel.pods import cgroup_path
 from otel_kernel.pods.cgroup_path import PodPath
 from otel_kernel.pods.identity import Identifier
@@ -39,7 +40,7 @@ class Sightings:
                 return self._vanished(noticed, pod)
             case watch.CgroupSeen():
                 return self._appeared(noticed, pod)
-            case watch.SupervisorSeen():
+            case SupervisorSeen():
                 return self._supervised(noticed, pod)
         return _of_container(noticed, pod)
 
@@ -60,7 +61,7 @@ class Sightings:
             return ()
         return self._identifier.of_bundle(container_id, posixpath.join(directory, container_id), ns)
 
-    def _supervised(self, noticed: watch.SupervisorSeen, pod: PodPath) -> tuple[ContainerFacts, ...]:
+    def _supervised(self, noticed: SupervisorSeen, pod: PodPath) -> tuple[ContainerFacts, ...]:
         told = arguments.command(_as_exec(noticed))
         if told.bundle is None or told.container_id is None or pod.container_id is None:
             return ()
@@ -81,20 +82,18 @@ class Sightings:
         return (Vanished(noticed.ns, pod.pod_uid, pod.container_id),)
 
 
-def _of_container(
-    noticed: watch.ProcessSeen | watch.CgroupEmptied | watch.CgroupSeen, pod: PodPath
-) -> tuple[Sighting, ...]:
+def _of_container(noticed: ProcessSeen | watch.CgroupEmptied | watch.CgroupSeen, pod: PodPath) -> tuple[Sighting, ...]:
     if pod.container_id is None:
         return ()
     if isinstance(noticed, watch.CgroupEmptied):
         return (Emptied(noticed.ns, pod.pod_uid, pod.container_id),)
-    if isinstance(noticed, watch.ProcessSeen):
+    if isinstance(noticed, ProcessSeen):
         program = noticed.executable or noticed.command
         return (Program(noticed.ns, pod.pod_uid, pod.container_id, noticed.pid, program, noticed.is_runtime),)
     return ()
 
 
-def _as_exec(noticed: watch.SupervisorSeen) -> Exec:
+def _as_exec(noticed: SupervisorSeen) -> Exec:
     """Return the execve that must have begun the process, as far as /proc tells it."""
     return Exec(
         noticed.ns,

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 from uuid import UUID
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
@@ -56,13 +57,20 @@ def encode(trace: Trace, host: Host, *, limit_bytes: int = REQUEST_LIMIT_BYTES) 
         group = resources.group(key)
         message = requests[-1].add(key, group)
         _say(message, span, trace, flags)
-        size_bytes = _fit(message, limit_bytes - group.ByteSize() - 2 * FRAME_BYTES)
+        size_bytes = _fit(message, limit_bytes - group.size_bytes)
         if requests[-1].size_bytes + size_bytes > limit_bytes and requests[-1].spans > 1:
             requests[-1].remove_last(key)
             requests.append(_Request())
             requests[-1].add(key, group).CopyFrom(message)
         requests[-1].size_bytes += size_bytes
     return tuple(request.message.SerializeToString() for request in requests)
+
+
+class _Group(NamedTuple):
+    """A resource and its one scope without spans, and what they take in a request."""
+
+    message: otlp.ResourceSpans
+    size_bytes: int
 
 
 class _Request:
@@ -74,13 +82,13 @@ class _Request:
         self.spans = 0
         self._groups: dict[ResourceKey, otlp.ScopeSpans] = {}
 
-    def add(self, key: ResourceKey, group: otlp.ResourceSpans) -> otlp.Span:
-        """Return a new span below its resource; `group` is that resource without spans."""
+    def add(self, key: ResourceKey, group: _Group) -> otlp.Span:
+        """Return a new span below its resource."""
         if key not in self._groups:
             added = self.message.resource_spans.add()
-            added.CopyFrom(group)
+            added.CopyFrom(group.message)
             self._groups[key] = added.scope_spans[0]
-            self.size_bytes += group.ByteSize() + FRAME_BYTES
+            self.size_bytes += group.size_bytes
         self.spans += 1
         return self._groups[key].spans.add()
 
@@ -98,13 +106,13 @@ class _Resources:
         self._trace = trace
         self._host = host.attributes()
         self._containers = _merged_by_value(trace.containers)
-        self._groups: dict[ResourceKey, otlp.ResourceSpans] = {}
+        self._groups: dict[ResourceKey, _Group] = {}
 
     def key(self, span: Span) -> ResourceKey:
         """Return under which resource a span goes."""
         return span.service, None if span.container_id is None else self._containers.get(span.container_id)
 
-    def group(self, key: ResourceKey) -> otlp.ResourceSpans:
+    def group(self, key: ResourceKey) -> _Group:
         """Return the resource with its one scope and no spans."""
         if key not in self._groups:
             service, container_id = key
@@ -114,7 +122,7 @@ class _Resources:
             group = otlp.ResourceSpans(resource=resource, schema_url=SCHEMA_URL)
             scope = group.scope_spans.add(schema_url=SCHEMA_URL).scope
             scope.name, scope.version = self._trace.scope, __version__
-            self._groups[key] = group
+            self._groups[key] = _Group(group, group.ByteSize() + 2 * FRAME_BYTES)
         return self._groups[key]
 
 

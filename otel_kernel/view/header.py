@@ -61,9 +61,8 @@ def _facts(trace: Trace, picture: Picture) -> Mapping[str, list[str]]:
         "counts": [*_counts(told, COUNTS)],
         "ledger": [*_ledger(told, picture)],
         "slowest": [_text(value, picture) for value in _strings(told.get(f"{BIRTH}slowest"))],
-        "reason": [
-            _text(value, picture) for value in (*_strings(told.get(f"{BIRTH}reason")), root.error or "") if value
-        ],
+        "reason": [_text(value, picture) for value in _strings(told.get(f"{BIRTH}reason")) or _strings(root.error)],
+        "note": ["the root of this trace is not here"] if root.parent_span_id is not None else [],
     }
     return {label: list(dict.fromkeys(items)) for label, items in facts.items() if items}
 
@@ -116,7 +115,7 @@ def legend(picture: Picture) -> list[str]:
     items = [
         f"{signs.full * 2} when it ran",
         "+ after the first kernel event",
-        f"{signs.slowest}: took longest by itself",
+        f"{signs.slowest}: the longest step of the longest unit",
         f"{signs.failed} failed",
     ]
     if picture.calls == "folded":

@@ -128,4 +128,5 @@ def _value(value: Mapping[str, Any]) -> Value:
     if "doubleValue" in value:
         return float(value["doubleValue"])
     items = [_value(item) for item in (value.get("arrayValue") or {}).get("values") or ()]
-    return tuple(item if isinstance(item, str) else str(item) for item in items)
+    numbers = tuple(item for item in items if type(item) is int)
+    return numbers if len(numbers) == len(items) else tuple(str(item) for item in items)

@@ -50,7 +50,8 @@ def draw(birth: Trace, stdout: TextIO, calls: Calls = "folded") -> None:
 
 def _verdict(path: str | Path, lines: Lines, births: list[Trace], wanted: str | None) -> int:
     if lines.unreadable:
-        _complain(f"{path}: {lines.unreadable} line{'s' * (lines.unreadable > 1)} not OTLP JSON, passed over")
+        are = "line is" if lines.unreadable == 1 else "lines are"
+        _complain(f"{path}: {lines.unreadable} {are} no OTLP JSON, passed over")
     if not births:
         _complain(f"{path}: no birth {f'with trace id {wanted} ' if wanted else ''}in it")
     return NOT_ALL if lines.unreadable or not births else DRAWN

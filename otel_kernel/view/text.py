@@ -10,9 +10,6 @@ HOUR_S = 3600
 DAY_S = 86_400
 LONGEST_S = 1e10  # what 64 bits of nanoseconds hold, and less
 
-# Categories that a terminal obeys, or whose width it decides by itself: controls, formatting (bidirectional overrides,
-# zero width), private use, lone surrogates, unassigned, line and paragraph separators.
-UNSAFE = frozenset({"Cc", "Cf", "Co", "Cs", "Cn", "Zl", "Zp"})
 WITHOUT_WIDTH = frozenset({"Mn", "Me"})
 VARIATION_SELECTORS = range(0xFE00, 0xFE10)  # they widen the character before them, in some terminals
 JAMO_WITHOUT_WIDTH = range(0x1160, 0x1200)
@@ -33,11 +30,12 @@ def harmless(text: str, *, ascii_only: bool = False) -> str:
 def _is_safe(char: str, before: str, *, ascii_only: bool) -> bool:
     if char.isascii():
         return char.isprintable()
-    category = unicodedata.category(char)
-    if ascii_only or category in UNSAFE or ord(char) in VARIATION_SELECTORS or ord(char) in JAMO_WITHOUT_WIDTH:
+    # What is not printable a terminal obeys, or gives a width of its own: controls, formatting (bidirectional
+    # overrides, zero width), private use, lone surrogates, unassigned, separators.
+    if ascii_only or not char.isprintable() or ord(char) in VARIATION_SELECTORS or ord(char) in JAMO_WITHOUT_WIDTH:
         return False
     # One mark on one letter. Heaped up they reach into the lines above, at the beginning into what stands before.
-    return category not in WITHOUT_WIDTH or before.isalpha()
+    return unicodedata.category(char) not in WITHOUT_WIDTH or before.isalpha()
 
 
 def _escape(char: str) -> str:
@@ -74,7 +72,7 @@ def fit(text: str, width: int, ellipsis: str) -> str:
 
 def wrap(items: Iterable[str], width: int, separator: str, ellipsis: str) -> Iterator[str]:
     """Yield lines of at most `width` cells with the items in order; an item longer than a line is cut."""
-    line = ""
+    line, width = "", width - cells(separator.rstrip())
     for item in items:
         longer = f"{line}{separator}{item}" if line else item
         if cells(longer) <= width:

@@ -73,7 +73,7 @@ def _guides(row: Row, picture: Picture) -> str:
 
 def _name(row: Row, picture: Picture) -> str:
     is_named_by_itself = row.span.attributes.get("otel_kernel.level") in {"birth", "unit", "process"}
-    whose = "" if is_named_by_itself or row.span.service == row.parent_service else f"{row.span.service} "
+    whose = "" if is_named_by_itself or row.parent_service in {None, row.span.service} else f"{row.span.service} "
     return _text(whose + row.span.name, picture)
 
 

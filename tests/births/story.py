@@ -54,6 +54,7 @@ class Told:
 
     @property
     def key(self) -> tuple[int, int]:
+        """PID and start: how events name it."""
         return self.pid, self.start_ns
 
     def call(self, name: str, *arguments: int, took_ms: float = 0.05, **more: object) -> Call:
@@ -67,7 +68,9 @@ class Told:
         start = self.story.now
         self.story.after(took_ms)
         self.story.events.append(
-            Wait(start, self.story.now, self.pid, self.start_ns, self.pid, self.cgroup, name, 0, (3, 0, 0, 0, 0, 0), path)
+            Wait(
+                start, self.story.now, self.pid, self.start_ns, self.pid, self.cgroup, name, 0, (3, 0, 0, 0, 0, 0), path
+            )
         )
 
     def fork(self, flags: int = 0, name: str = "clone") -> "Told":
@@ -99,9 +102,7 @@ class Told:
         )  # fmt: skip
         story.events.append(told)
         story.after(0.1)
-        story.events.append(
-            story.call_of(self.key, Role.LINEAGE, "execve", (), started_ns=start, target=filename)
-        )
+        story.events.append(story.call_of(self.key, Role.LINEAGE, "execve", (), started_ns=start, target=filename))
         return told
 
     def end(self, ending: Ending = Ending.EXIT, status: int = 0) -> None:
@@ -141,6 +142,7 @@ class Story:
         return self
 
     def next_pid(self) -> int:
+        """Return a PID that nobody has had."""
         self.pid += 1
         return self.pid
 
@@ -148,20 +150,18 @@ class Story:
         self, key: tuple[int, int], role: Role, name: str, arguments: tuple[int, ...] = (), **more: object
     ) -> Call:
         """Return a call that ends now, or after it took its time."""
-        start = more.get("started_ns")
+        start = more.pop("started_ns", None)
+        took_ms = float(str(more.pop("took_ms", 0.05)))
         if start is None:
             start = self.now
-            self.after(float(str(more.get("took_ms", 0.05))))
-        result = more.get("return_value", 0)
-        thread = more.get("thread", key[0])
-        assert isinstance(start, int) and isinstance(thread, int)  # noqa: PT018
-        texts = [more.get(which) for which in ("source", "target", "filesystem_type", "data")]
-        return Call(
-            start, self.now, *key, thread, thread, int(str(more.get("cgroup", 1))), role, name,
-            None if result is None else int(str(result)), (*arguments, *(0,) * (6 - len(arguments))),
-            *(None if value is None else str(value) for value in texts),
-            int(str(more.get("child_pid", 0))), more.get("namespaces", ()), 0,  # type: ignore[arg-type]
+            self.after(took_ms)
+        assert isinstance(start, int)
+        thread = int(str(more.pop("thread", key[0])))
+        bare = Call(
+            start, self.now, *key, thread, thread, 1, role, name, 0, (*arguments, *(0,) * (6 - len(arguments))),
+            None, None, None, None, 0, (), 0,
         )  # fmt: skip
+        return bare._replace(cgroup_id=int(str(more.pop("cgroup", 1))), **more)
 
     def daemon(self, name: str, *arguments: int, key: tuple[int, int] = CONTAINERD, **more: object) -> Call:
         """Let a daemon make a call of its own."""
@@ -247,9 +247,7 @@ class Story:
     def start_shim(self) -> Told:
         """Let containerd start the pod's shim, which goes on as a daemon of its own."""
         self._bundle_told(self.sandbox, None)
-        starter = self.begin(
-            f"containerd-shim-runc-v2 -namespace k8s.io -id {self.sandbox} start", Decision.SHIM_START
-        )
+        starter = self.begin(f"containerd-shim-runc-v2 -namespace k8s.io -id {self.sandbox} start", Decision.SHIM_START)
         shim = starter.fork()
         shim.exec(f"containerd-shim-runc-v2 -namespace k8s.io -id {self.sandbox}")
         starter.exit()
@@ -322,8 +320,14 @@ class Story:
         assert self.shim is not None
         self.events.append(
             self.call_of(
-                self.shim.key, self.shim.role, "mount", (0, 0, 0, 0), source="overlay",
-                target=f"{STATE}/{identifier}/rootfs", filesystem_type="overlay", data=overlay(identifier),
+                self.shim.key,
+                self.shim.role,
+                "mount",
+                (0, 0, 0, 0),
+                source="overlay",
+                target=f"{STATE}/{identifier}/rootfs",
+                filesystem_type="overlay",
+                data=overlay(identifier),
             )  # fmt: skip
         )
 

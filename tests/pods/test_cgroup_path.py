@@ -1,6 +1,8 @@
 """Every layout of pods' cgroups, and paths made to look like another's."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from otel_kernel.pods import cgroup_path
 from otel_kernel.pods.cgroup_path import PodPath
@@ -157,3 +159,17 @@ def test_where_to_look() -> None:
 def test_valid_uid(text: str, valid: bool) -> None:
     """A pod's UID is a UUID or 32 hexadecimal digits."""
     assert (cgroup_path.valid_uid(text) == text) is valid
+
+
+@given(st.lists(st.text(st.characters(exclude_characters="/"), min_size=1, max_size=40), max_size=4).map("/".join))
+def test_nothing_below_a_container_changes_whose_it_is(below: str) -> None:
+    """Whatever names a container gives to directories of its own, pod and container stay the same."""
+    found = cgroup_path.parse(f"/kubepods/burstable/pod{UID}/{ID}/{below}")
+    assert found is None or (found.pod_uid, found.container_id) == (UID, ID)
+    assert found is not None or ".." in below.split("/")
+
+
+@given(st.text(max_size=200))
+def test_any_text(path: str) -> None:
+    """Any text is a path or none, never an error."""
+    assert cgroup_path.parse(path) is None

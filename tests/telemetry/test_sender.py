@@ -70,14 +70,13 @@ def test_births_of_an_outage_arrive_in_order(protocol: Protocol) -> None:
     first, second = Received(), Received()
     with collector(first) as port, sender_to(port, protocol) as (sender, _):
         sender.offer((request(0),))
-        until(lambda: bool(first.requests))
+        until(lambda: sender.waiting_bytes == 0)
     with sender_to(port, protocol) as (sender, health):
         for number in range(1, 11):
             sender.offer((request(number), request(number + 100)))
         until(lambda: health.snapshot()[Counter.EXPORT_RETRIES] >= 3)
         with collector(second, port):
-            until(lambda: len(second.requests) == 20)
-        assert sender.waiting_bytes == 0
+            until(lambda: sender.waiting_bytes == 0)
     expected = [request(number + part) for number in range(1, 11) for part in (0, 100)]
     assert second.requests == expected
     assert health.snapshot()[Counter.EXPORT_DROPPED] == 0
@@ -90,21 +89,21 @@ def test_a_collector_that_goes_away_and_comes_back() -> None:
         running = sender_to(port)
         sender, _ = running.__enter__()
         sender.offer((request(1),))
-        until(lambda: len(before.requests) == 1)
+        until(lambda: sender.waiting_bytes == 0)
     sender.offer((request(2),))
     with http_collector(after, port):
-        until(lambda: len(after.requests) == 1)
+        until(lambda: sender.waiting_bytes == 0)
     running.__exit__(None, None, None)
     assert after.requests == [request(2)]
 
 
 def test_offering_never_waits_for_a_slow_collector() -> None:
     """A thousand births are taken in at once while the collector sits on the first."""
-    with http_collector(Received([Answer(delay_s=0.5)])) as port, sender_to(port) as (sender, _):
+    with http_collector(Received([Answer(delay_s=2)])) as port, sender_to(port) as (sender, _):
         before_s = time.monotonic()
         for number in range(1000):
             sender.offer((request(number),))
-        assert time.monotonic() - before_s < 0.4
+        assert time.monotonic() - before_s < 1.5
 
 
 def test_the_oldest_births_make_room_whole_and_counted() -> None:
@@ -224,13 +223,13 @@ def test_flush_keeps_its_deadline_when_nobody_answers(protocol: Protocol) -> Non
         time.sleep(0.1)
         before_s = time.monotonic()
         sender.flush(0.3)
-        assert time.monotonic() - before_s < 0.6
+        assert time.monotonic() - before_s < 1.2
         assert health.snapshot()[Counter.EXPORT_DROPPED] == 3
     with sender_to(port, protocol) as (sender, health):
         sender.offer((request(1),))
         before_s = time.monotonic()
         sender.flush(0.3)
-        assert time.monotonic() - before_s < 0.6
+        assert time.monotonic() - before_s < 1.2
         assert health.snapshot()[Counter.EXPORT_DROPPED] == 1
 
 

@@ -101,7 +101,7 @@ def failed() -> Trace:
     }
     withdrawn = ("otel_kernel.birth.complete", "otel_kernel.birth.duration")
     root, *others = birth().spans
-    told = {key: value for key, value in root.attributes.items() if key not in withdrawn} | lost
+    told = {**{key: value for key, value in root.attributes.items() if key not in withdrawn}, **lost}
     errors = {_id("app"): reason, _id("create2"): "exit code 1"}
     spans = (
         replace(root, attributes=told, error=f"container app {reason}"),

@@ -1,0 +1,1 @@
+"""What the agent costs: one module for each question, all measured on the machine that asks."""

@@ -1,0 +1,68 @@
+"""The agent as an operator runs it, with what a benchmark wants to know of it."""
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+PROGRAM = Path(sys.prefix) / "bin" / "otel-kernel"
+READY_LIMIT_S = 30
+STOP_LIMIT_S = 15
+
+
+@dataclass(frozen=True, slots=True)
+class Agent:
+    """A running agent."""
+
+    pid: int
+    ready_s: float  # from its exec to its `ready:`
+
+    def cpu_ns(self) -> int:
+        """Return the CPU time that all its threads have used. (utime and stime of /proc/PID/stat count in 10 ms.)"""
+        tasks = Path(f"/proc/{self.pid}/task").glob("*/schedstat")
+        return sum(int(task.read_text().split()[0]) for task in tasks)
+
+
+@contextlib.contextmanager
+def running(settings: Mapping[str, str]) -> Iterator[Agent]:
+    """Run an agent that has said `ready:` and observes by eBPF; end it by SIGTERM. Raises RuntimeError when it does not."""
+    # The settings of the one who measures would make it another agent; PYTHON* make it another Python.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("OTEL_", "PYTHON"))}
+    settings = {"OTEL_KERNEL_EBPF": "require", "OTEL_KERNEL_KUBERNETES": "off"} | dict(settings)
+    began = time.monotonic()
+    process = subprocess.Popen(
+        [PROGRAM, "run"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        env=environment | settings,
+    )
+    stderr = process.stderr
+    try:
+        if stderr is None:
+            raise RuntimeError("no pipe to otel-kernel run")
+        said = stderr.readline().decode(errors="replace").strip()
+        if not said.startswith("ready:"):
+            raise RuntimeError(f"otel-kernel run is not ready; it said: {said or 'nothing'}")
+        yield Agent(process.pid, time.monotonic() - began)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(STOP_LIMIT_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        if stderr:
+            stderr.close()
+
+
+def counted(births: Path, attribute: str) -> int:
+    """Return the sum of an integer attribute over all spans of an OTLP JSON-lines file; 0 when none has it."""
+    told = births.read_text() if births.exists() else ""
+    return sum(int(value) for value in re.findall(rf'"{re.escape(attribute)}","value":{{"intValue":"(\d+)"', told))

@@ -1,0 +1,194 @@
+"""What is added to a system call?"""
+
+import contextlib
+import os
+import secrets
+import shutil
+import statistics
+import subprocess
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks import agent, empty_pair, others
+from benchmarks.results import Bar, Result, Row, times
+from otel_kernel.kernel import syscalls
+from otel_kernel.node import cgroupfs
+
+NEEDS = ("gcc", "bpftrace", "unshare", "mount")
+ROUNDS = 7
+CGROUP_ROOT = Path("/sys/fs/cgroup")
+PROGRAMS = Path(__file__).with_name("programs")
+RATIO_LIMIT = 1.5
+TRACED_LIMIT_NS = 500
+LOOP_LIMIT_S = 60
+
+Samples = dict[tuple[str, str], list[float]]  # (observer, caller) -> ns of one call, one a round
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who calls what, how often. A drawn call sends a record: pauses let the agent take them in, else they would be lost."""
+
+    call: str = "getppid"
+    batches: int = 10
+    calls: int = 100_000
+    pause_ms: int = 0
+    in_pod: bool = False
+    in_birth: bool = False
+
+    @property
+    def made(self) -> int:
+        """How many calls it makes."""
+        return self.batches * self.calls
+
+
+GETPPID = "getppid"
+UNSHARE = Caller("unshare", batches=20, calls=1_000, pause_ms=50)
+UMOUNT = Caller("umount2", batches=20, calls=1_000, pause_ms=50)
+CALLERS = {
+    GETPPID: Caller(),
+    "getppid in a pod": Caller(in_pod=True),
+    "getppid in a birth": Caller(in_birth=True),
+    "unshare": UNSHARE,
+    "unshare in a birth": Caller("unshare", UNSHARE.batches, UNSHARE.calls, UNSHARE.pause_ms, in_birth=True),
+    "umount2": UMOUNT,
+    "umount2 in a birth": Caller("umount2", UMOUNT.batches, UMOUNT.calls, UMOUNT.pause_ms, in_birth=True),
+}
+BY_OBSERVER = {
+    "nobody": (GETPPID, "unshare", "umount2"),
+    "empty pair": (GETPPID,),
+    "ours": (GETPPID, "getppid in a pod", "getppid in a birth", "unshare in a birth", "umount2 in a birth"),
+    "bpftrace": (GETPPID, "getppid in a pod"),
+}
+
+
+def measure(say: Callable[[str], None]) -> Result:
+    """Measure all callers under all observers, in rounds, the observers in another order each time."""
+    samples: Samples = {(observer, caller): [] for observer, callers in BY_OBSERVER.items() for caller in callers}
+    with tempfile.TemporaryDirectory() as directory:
+        bench = _Bench(Path(directory))
+        with bench.pod():
+            for number in range(ROUNDS):
+                say(f"round {number + 1} of {ROUNDS}")
+                observers = list(BY_OBSERVER)
+                for observer in observers[number % 4 :] + observers[: number % 4]:
+                    for caller, cost_ns in bench.round(observer).items():
+                        samples[observer, caller].append(cost_ns)
+    return _result(samples)
+
+
+class _Bench:
+    """The compiled programs, a pod's cgroup, and the observers by name."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._births = directory / "births.jsonl"
+        self._calls = _compile("calls", directory / "calls")
+        self._daemon = _compile("daemon", directory / "containerd")
+        hierarchy = cgroupfs.hierarchy(CGROUP_ROOT)
+        self._parent = hierarchy.root / "kubepods" / "burstable" / f"pod{uuid.uuid4()}"
+        self._pod = self._parent / secrets.token_hex(32)
+        self._numbers = syscalls.table()
+
+    @contextlib.contextmanager
+    def pod(self) -> Iterator[None]:
+        """Make a pod's cgroup with one container's in it, for as long as the context lasts."""
+        self._pod.mkdir(parents=True)
+        try:
+            yield
+        finally:
+            for cgroup in (self._pod, *self._pod.parents[:3]):
+                with contextlib.suppress(OSError):  # others have pods in it
+                    cgroup.rmdir()
+
+    def round(self, observer: str) -> dict[str, float]:
+        """Return what each caller's call takes under an observer, in ns. Raises RuntimeError when it observed nothing."""
+        observers: Mapping[str, Callable[[], AbstractContextManager[object]]] = {
+            "nobody": contextlib.nullcontext,
+            "empty pair": empty_pair.attached,
+            "ours": self._ours,
+            "bpftrace": self._bpftrace,
+        }
+        with observers[observer]():
+            return {name: self._cost_ns(CALLERS[name]) for name in BY_OBSERVER[observer]}
+
+    def _cost_ns(self, caller: Caller) -> float:
+        """Return what one call takes: the fastest batch, because what interrupts a loop is no part of a call."""
+        environment = {
+            "CALL": caller.call,
+            "BATCHES": str(caller.batches),
+            "CALLS": str(caller.calls),
+            "PAUSE_MS": str(caller.pause_ms),
+        }
+        if caller.in_pod:
+            environment["CGROUP"] = str(self._pod)
+        command = [str(self._calls)]
+        if caller.in_birth:
+            command = [str(self._daemon), str(self._calls), "create", "--bundle", "/nowhere", secrets.token_hex(32)]
+        done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True, timeout=LOOP_LIMIT_S)
+        return min(map(float, done.stdout.split()))
+
+    @contextlib.contextmanager
+    def _ours(self) -> Iterator[None]:
+        self._births.unlink(missing_ok=True)
+        with agent.running({"OTEL_KERNEL_OUTPUT": f"file:{self._births}"}):
+            yield
+        made = sum(CALLERS[name].made for name in BY_OBSERVER["ours"] if CALLERS[name].in_birth)
+        if (seen := agent.counted(self._births, "otel_kernel.process.syscalls")) < made:
+            raise RuntimeError(f"the agent counted {seen} of {made} calls in births: they were not traced")
+
+    @contextlib.contextmanager
+    def _bpftrace(self) -> Iterator[None]:
+        with others.bpftrace() as counts:
+            yield
+        made = sum(CALLERS[name].made for name in BY_OBSERVER["bpftrace"])
+        if (seen := counts.of(self._numbers[GETPPID])) < made:
+            raise RuntimeError(f"bpftrace counted {seen} of {made} calls")
+
+
+def _compile(name: str, program: Path) -> Path:
+    compiler = shutil.which("gcc") or "gcc"
+    subprocess.run([compiler, "-O2", "-o", program, PROGRAMS / f"{name}.c"], check=True, capture_output=True, env=os.environ)
+    return program
+
+
+def _result(samples: Samples) -> Result:
+    def added(observer: str, caller: str) -> list[float]:
+        base = samples["nobody", CALLERS[caller].call]
+        return [with_ - without for with_, without in zip(samples[observer, caller], base, strict=True)]
+
+    empty = added("empty pair", GETPPID)
+
+    def row(what: str, observer: str, caller: str, bar: str = "") -> Row:
+        cost = added(observer, caller)
+        ratios = [each / floor for each, floor in zip(cost, empty, strict=True)]
+        bars = {
+            "": None,
+            "ratio": Bar(statistics.median(ratios), RATIO_LIMIT, "x empty pair"),
+            "ns": Bar(statistics.median(cost), TRACED_LIMIT_NS, "ns"),
+        }
+        return Row(what, cost, "ns", times(ratios, "empty pair"), bars[bar])
+
+    rows = [
+        Row("getppid, nobody looks on (the call itself)", samples["nobody", GETPPID], "ns"),
+        row("added by empty programs on sys_enter and sys_exit", "empty pair", GETPPID),
+        row("added by otel-kernel, outside any pod", "ours", GETPPID, "ratio"),
+        row("added by otel-kernel, in a pod", "ours", "getppid in a pod", "ratio"),
+        row("added by otel-kernel, in a birth: a call that is counted", "ours", "getppid in a birth", "ns"),
+        row("added by otel-kernel, in a birth: a call that is drawn (unshare)", "ours", "unshare in a birth", "ns"),
+        row("added by otel-kernel, in a birth: one with a path (umount2)", "ours", "umount2 in a birth", "ns"),
+        row("added by bpftrace counting by cgroup and call, outside any pod", "bpftrace", GETPPID),
+        row("added by bpftrace counting by cgroup and call, in a pod", "bpftrace", "getppid in a pod"),
+    ]
+    method = (
+        "One C program calls getppid (unshare, umount2) in batches; a round's figure is its fastest batch, less that of the same "
+        f"round with nobody looking on. {ROUNDS} rounds, observers in turn, each loop a process of its own. It was checked that "
+        "the agent and bpftrace counted every call."
+    )
+    return Result(
+        "What is added to a system call?", method, rows, ["counting per pod is off: this version does not have it"]
+    )

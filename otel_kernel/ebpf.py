@@ -1,0 +1,57 @@
+"""Does eBPF work here, and if not, what would enable it? The loader is started early and finished when it is needed."""
+
+import os
+from pathlib import Path
+
+from otel_kernel.host_files import HostFiles
+from otel_kernel.kernel.probes import Loading, Probes, ProbesError, Sizes
+from otel_kernel.node import cgroupfs
+from otel_kernel.settings import Settings
+
+V1_ONLY = "the host has cgroup v1 only: the kernel side cannot tell a task's pod"
+REMEDIES = {
+    "not root": "run as root, in a container as a privileged one",
+    "eBPF is off": "OTEL_KERNEL_EBPF=auto",
+    "No module named 'bcc'": "install BCC's Python binding (Debian: python3-bpfcc)",
+    "UAPI headers": "install linux-libc-dev",
+    "BTF": "a kernel with CONFIG_DEBUG_INFO_BTF",
+    "Operation not permitted": "a privileged container; kernel lockdown must not be `confidentiality`",
+    V1_ONLY: "a cgroup v2 hierarchy (beside v1 is enough)",
+}
+
+
+def start(settings: Settings) -> Loading | str:
+    """Start the loader: it compiles while the rest is set up. Returns why not, else."""
+    if settings.observation.ebpf == "off":
+        return "eBPF is off"
+    if os.geteuid() != 0:
+        return "not root"
+    try:
+        return Loading(cache_directory(), Sizes(), draw_openat=settings.births.openat_spans)
+    except (ProbesError, OSError) as error:
+        return str(error)
+
+
+def finish(loading: Loading | str, files: HostFiles) -> Probes:
+    """Return what was loaded. Raises ProbesError with the reason when nothing was, or it would be of no use here."""
+    if isinstance(loading, str):
+        raise ProbesError(loading)
+    loaded = loading.finish()
+    if files.hierarchy_kind is cgroupfs.Kind.V1:
+        loaded.close()
+        raise ProbesError(V1_ONLY)
+    return loaded
+
+
+def remedy(reason: str) -> str:
+    """Return what an operator can do about the reason for which eBPF does not work; empty when nothing known helps."""
+    return next((help_ for sign, help_ in REMEDIES.items() if sign in reason), "")
+
+
+def cache_directory() -> Path:
+    """Return where the header shim is kept (XDG base directory specification), made if absent. Raises OSError."""
+    home = os.environ.get("HOME")
+    base = os.environ.get("XDG_CACHE_HOME") or (f"{home}/.cache" if home else "/var/cache")
+    directory = Path(base) / "otel-kernel"
+    directory.mkdir(parents=True, exist_ok=True)
+    return directory
