@@ -19,7 +19,7 @@ from otel_kernel.kernel import syscalls
 from otel_kernel.node import cgroupfs
 
 NEEDS = ("gcc", "bpftrace", "unshare", "mount")
-ROUNDS = 7
+ROUNDS = 5
 CGROUP_ROOT = Path("/sys/fs/cgroup")
 PROGRAMS = Path(__file__).with_name("programs")
 RATIO_LIMIT = 1.5
@@ -34,7 +34,7 @@ class Caller:
     """Who calls what, how often. A drawn call sends a record: pauses let the agent take them in, else they would be lost."""
 
     call: str = "getppid"
-    batches: int = 10
+    batches: int = 6
     calls: int = 100_000
     pause_ms: int = 0
     in_pod: bool = False
@@ -47,8 +47,8 @@ class Caller:
 
 
 GETPPID = "getppid"
-UNSHARE = Caller("unshare", batches=20, calls=1_000, pause_ms=50)
-UMOUNT = Caller("umount2", batches=20, calls=1_000, pause_ms=50)
+UNSHARE = Caller("unshare", batches=10, calls=1_000, pause_ms=20)
+UMOUNT = Caller("umount2", batches=10, calls=1_000, pause_ms=20)
 CALLERS = {
     GETPPID: Caller(),
     "getppid in a pod": Caller(in_pod=True),

@@ -14,6 +14,7 @@ from otel_kernel.settings import Settings
 from otel_kernel.values import shown
 
 WRONG_INPUT = 2
+BROKEN_PIPE = 141  # as a shell tells of SIGPIPE
 LONGEST_COMPLAINT = 400
 
 DESCRIPTION = """\
@@ -68,6 +69,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SettingsError as error:
         print(f"otel-kernel: {error}", file=sys.stderr)
         return WRONG_INPUT
+    except BrokenPipeError:  # a reader that goes away (`| head`) is not an error of ours
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
     return status
 
 

@@ -1,5 +1,7 @@
 """Where traces go: OTLP, files, the terminal."""
 
+import logging
+import os
 import sys
 from collections.abc import Sequence
 from typing import Protocol
@@ -13,6 +15,8 @@ from otel_kernel.telemetry.files import JsonLinesFile
 from otel_kernel.telemetry.sender import Patience, Sender
 from otel_kernel.values import Output
 from otel_kernel.view.show import draw
+
+log = logging.getLogger(__name__)
 
 FLUSH_LIMIT_S = 8.0  # `run` ends within 10 s of SIGTERM whether or not anybody answers
 
@@ -45,7 +49,15 @@ class Outputs:
             for taker in takers:
                 taker.offer(requests)
         if self._terminal:
-            draw(trace, calls="folded", stdout=sys.stdout)
+            self._draw(trace)
+
+    def _draw(self, trace: Trace) -> None:
+        try:
+            draw(trace, sys.stdout)
+        except OSError as error:
+            self._terminal = False
+            log.warning("the terminal is gone, births are no longer drawn: %s", error.strerror)
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
     def close(self) -> None:
         """Flush for at most FLUSH_LIMIT_S and close."""

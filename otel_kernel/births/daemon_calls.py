@@ -106,29 +106,27 @@ class DaemonCalls:
 
     def claim_unshare(self, bind: Call) -> Call | None:
         """Return the unshare by which a thread made the network namespace that it bound to a file."""
-        calls = self._threads.get((bind.pid, bind.thread_id), ())
-        made = [c for c in calls if c.name == "unshare" and c.end_ns <= bind.start_ns and _made_network(c)]
-        return self._take(max(made, key=lambda c: c.start_ns, default=None))
+        before = [c for c in self._of_thread(bind) if c.end_ns <= bind.start_ns]
+        last = max(before, key=_started_ns, default=None)
+        return self._take(last) if last is not None and _made_network(last) else None
 
     def claim_return(self, bind: Call, unit: Unit) -> Call | None:
-        """Return the setns by which that thread returned; when it is still to come, it will be told by `returned_for`."""
-        thread = (bind.pid, bind.thread_id)
-        calls = [c for c in self._threads.get(thread, ()) if c.name == "setns" and c.start_ns >= bind.end_ns]
-        first = min(calls, key=lambda c: c.start_ns, default=None)
+        """Return the setns by which that thread returned; when it is still to come, `returned_for` will tell."""
+        after = [c for c in self._of_thread(bind) if c.start_ns >= bind.end_ns]
+        first = min(after, key=_started_ns, default=None)
         if first is None:
-            self._returning[thread] = (unit, bind.end_ns)
-        return self._take(first)
+            self._returning[(bind.pid, bind.thread_id)] = (unit, bind.end_ns)
+        # Else its return was lost, and what comes is another pod's.
+        return self._take(first) if first is not None and first.name == "setns" else None
 
     def returned_for(self, call: Call) -> Unit | None:
         """Return the unit whose network namespace a thread leaves by this setns."""
-        if call.name != "setns":
-            return None
         thread = (call.pid, call.thread_id)
         unit, after_ns = self._returning.get(thread, (None, 0))
-        if unit is None or call.start_ns < after_ns:
+        if unit is None or call.start_ns < after_ns or not (call.name == "setns" or _made_network(call)):
             return None
         del self._returning[thread]
-        return unit
+        return unit if call.name == "setns" else None
 
     def forget(self, unit: Unit) -> None:
         """Expect nothing more for a unit."""
@@ -184,14 +182,20 @@ class DaemonCalls:
                 del self._by_token[token]
         return item
 
-    def _take(self, call: Call | None) -> Call | None:
-        if call is not None:
-            self._threads[(call.pid, call.thread_id)].remove(call)
+    def _of_thread(self, bind: Call) -> deque[Call] | tuple[()]:
+        return self._threads.get((bind.pid, bind.thread_id), ())
+
+    def _take(self, call: Call) -> Call:
+        self._threads[(call.pid, call.thread_id)].remove(call)
         return call
 
 
 def _made_network(call: Call) -> bool:
-    return call.return_value == 0 and bool(call.arguments[0] & _NEW_NET)
+    return call.name == "unshare" and call.return_value == 0 and bool(call.arguments[0] & _NEW_NET)
+
+
+def _started_ns(call: Call) -> int:
+    return call.start_ns
 
 
 def _ended_ns(item: Item) -> int:

@@ -30,7 +30,7 @@ class Pod:
 
 @dataclass(frozen=True, slots=True)
 class Total:
-    """How many calls were made. `uncertain` of them: strace cannot order them with the moment up to which they count."""
+    """How many calls were made. `uncertain` of them strace cannot order with the moment up to which they count."""
 
     calls: int
     uncertain: int = 0
@@ -143,7 +143,7 @@ class _DaemonCalls:
         return any(path in self._paths or any(name in path for name in self._names) for path in _paths(call))
 
     def _network_namespace(self) -> Iterator[Call]:
-        """Yield the unshare that made the namespace bound to the file CNI gets, and the setns by which its thread returns."""
+        """Yield the unshare that made the namespace bound to CNI's file, and the setns by which its thread returns."""
         for bind in [
             call
             for call in self.matched

@@ -90,7 +90,7 @@ def _span(span: dict[str, Any], resource: Attributes, scope: str) -> Span:
         scope=scope,
         events=tuple(event["name"] for event in span.get("events", ())),
         links=tuple(link["traceId"] for link in span.get("links", ())),
-        error=status.get("message", "") if status.get("code") == 2 else None,  # noqa: PLR2004 - STATUS_CODE_ERROR
+        error=status.get("message", "") if status.get("code") == 2 else None,  # STATUS_CODE_ERROR
     )
 
 

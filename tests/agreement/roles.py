@@ -1,4 +1,4 @@
-"""Which processes of a strace log take part in a birth, and when they cease to: the rules of the contract, from strace alone."""
+"""Which processes of a strace log take part in a birth, and until when: the rules of the contract, from strace alone."""
 
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -166,7 +166,7 @@ def _makers(log: Log) -> dict[int, tuple[Call, Thread]]:
 
 
 def _decide(process: Process, environment: list[str]) -> None:
-    """A candidate's first exec: does its lineage continue?"""
+    """A candidate's first exec decides whether its lineage continues."""
     cni = dict(text.partition("=")[::2] for text in environment if text.startswith("CNI_"))
     if _is_shim(process.arguments) and process.arguments[-1] == "start":
         process.container_id = process.arguments[process.arguments.index("-id") + 1]

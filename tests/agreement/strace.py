@@ -1,6 +1,5 @@
 """The independent observer: strace on a runtime's daemons for the time of one birth."""
 
-import os
 import signal
 import subprocess
 import time
@@ -46,7 +45,7 @@ class Strace:
 
     def _is_traced(self, pid: int) -> bool:
         """Return whether strace holds every thread of a process, and remember them."""
-        for thread in map(int, os.listdir(f"/proc/{pid}/task")):
+        for thread in (int(entry.name) for entry in Path(f"/proc/{pid}/task").iterdir()):
             status = Path(f"/proc/{pid}/task/{thread}/status").read_text()
             if f"TracerPid:\t{self._process.pid}\n" not in status:
                 return False

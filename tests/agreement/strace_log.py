@@ -13,7 +13,7 @@ RESUMED = re.compile(r"<\.\.\. (\w+|\?\?\?) resumed>")
 UNFINISHED = re.compile(r" ?<(?:unfinished|detached|pid changed to \d+) \.\.\.>$")
 ENDED = re.compile(r"\+\+\+ (?:exited with \d+|killed by \w+(?: \(core dumped\))?) \+\+\+$")
 SUPERSEDED = re.compile(r"\+\+\+ superseded by execve in pid (\d+) \+\+\+$")
-# What must not be taken for brackets and commas: strings, descriptors' paths (strace escapes < and > in them), comments.
+# What may hold brackets and commas that are none: strings, descriptors' paths (strace escapes < and > in them), comments.
 TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|(?<=[0-9D])<(?:[^<>\\]|\\.)*>|/\*.*?\*/|=>|[()\[\]{},]')
 RETURNED = re.compile(r"\s*= (\?|-?\d+|0x[0-9a-f]+)(?:<(?P<path>(?:[^<>\\]|\\.)*)>)?(?: (?P<rest>.*))?$", re.DOTALL)
 HOST_ID = re.compile(r"/\* (\d+) in strace's PID NS \*/")
@@ -64,7 +64,7 @@ class Log:
         return (call for thread in self.threads for call in thread.calls)
 
 
-class UnreadableLine(ValueError):
+class UnreadableLineError(ValueError):
     """A line that strace should not write: the expectation would be wrong, so nothing is guessed."""
 
 
@@ -78,7 +78,7 @@ class _Reader:
 
     def read(self, number: int, line: str) -> None:
         if not (found := LINE.fullmatch(line.rstrip("\n"))):
-            raise UnreadableLine(f"line {number}: {line[:200]!r}")
+            raise UnreadableLineError(f"line {number}: {line[:200]!r}")
         thread, seconds, text = int(found[1]), Decimal(found[2]), found[3]
         if ENDED.match(text):
             self._thread(thread, number)
@@ -91,7 +91,7 @@ class _Reader:
         elif named := NAME.match(text):
             self._enter(thread, number, seconds, (named[1], text[named.end() :]))
         elif not text.startswith("--- "):  # a signal
-            raise UnreadableLine(f"line {number}: {line[:200]!r}")
+            raise UnreadableLineError(f"line {number}: {line[:200]!r}")
 
     def _thread(self, thread: int, number: int) -> Thread:
         if thread not in self._alive:
@@ -112,7 +112,7 @@ class _Reader:
     def _resume(self, thread: int, number: int, name: str, text: str) -> None:
         call = self._open.pop(thread, None)
         if call is None or call.name != name:
-            raise UnreadableLine(f"line {number}: {name} of {thread} resumes what was not begun")
+            raise UnreadableLineError(f"line {number}: {name} of {thread} resumes what was not begun")
         if unfinished := UNFINISHED.search(text):  # strace was interrupted once more
             call.text += text[: unfinished.start()]
             self._open[thread] = call
@@ -129,7 +129,7 @@ class _Reader:
 
 
 def read_log(lines: Iterable[str]) -> Log:
-    """Return the calls of a log. Raises UnreadableLine for a line that is none of strace's."""
+    """Return the calls of a log. Raises UnreadableLineError for a line that is none of strace's."""
     reader = _Reader()
     for number, line in enumerate(lines, 1):
         reader.read(number, line)
@@ -140,7 +140,7 @@ def _finish(call: Call, number: int, text: str) -> None:
     _, tail = split_arguments(text)
     found = RETURNED.match(tail)
     if not found:
-        raise UnreadableLine(f"line {number}: {call.name}({text[:100]} ... {tail[-100:]!r}")
+        raise UnreadableLineError(f"line {number}: {call.name}({text[:100]} ... {tail[-100:]!r}")
     call.text = text
     call.value = _value(found[1], found["rest"] or "")
     call.returned = None if call.value is None else number
@@ -179,7 +179,7 @@ def split_arguments(text: str) -> tuple[list[str], str]:
 
 
 def string(argument: str) -> str | None:
-    """Return the string that strace printed as `"..."`, None for NULL and addresses. Bytes that are not UTF-8: surrogates."""
+    """Return the string printed as `"..."`, None for NULL and addresses. Bytes that are not UTF-8 become surrogates."""
     if not argument.startswith('"'):
         return None
     quoted = argument.removesuffix("...").removesuffix('"')[1:].encode("utf-8", "surrogateescape")

@@ -53,7 +53,7 @@ def test_a_failed_exec_decides_nothing() -> None:
 
 
 def test_a_lineage_ends_at_the_exec_after_its_root_changed() -> None:
-    """runc's own re-execution does not end it, the entry point does, and what that does is not the birth's."""
+    """The re-execution of runc does not end it, the entry point does, and what that does is not the birth's."""
     played = play(
         *fork(1, 10),
         execve(10, "/usr/sbin/runc", "create", "web"),
@@ -101,7 +101,7 @@ def test_the_shim_hands_over_at_its_first_runtime_child() -> None:
 
 
 def test_a_childs_lines_before_its_parents_return_are_its_own() -> None:
-    """strace may show the child first; its id in another PID namespace comes with the host's."""
+    """A child may be shown first; its id in another PID namespace comes with the host's."""
     played = play(
         "1 clone(child_stack=NULL, flags=SIGCHLD <unfinished ...>",
         execve(10, "/usr/sbin/runc", "create", "web"),
@@ -111,7 +111,7 @@ def test_a_childs_lines_before_its_parents_return_are_its_own() -> None:
 
 
 def test_daemons_calls_are_matched_by_what_they_touch() -> None:
-    """Ids in paths, the snapshot of the container's root, what a matched call mounted, the network namespace: no others."""
+    """Ids in paths, the snapshot of the container's root, what a matched call mounted, the network namespace."""
     cni = '"CNI_COMMAND=ADD", "CNI_CONTAINERID=sandbox", "CNI_NETNS=/run/netns/x"'
     played = play(
         "1 unshare(CLONE_NEWNET) = 0",

@@ -3,8 +3,15 @@
 import pytest
 
 from tests.agreement.strace_log import (
-    Call, UnreadableLine, descriptor_path, flags, read_log, split_arguments, string, strings,
-)  # fmt: skip
+    Call,
+    UnreadableLineError,
+    descriptor_path,
+    flags,
+    read_log,
+    split_arguments,
+    string,
+    strings,
+)
 
 
 def calls(*lines: str) -> list[Call]:
@@ -36,7 +43,8 @@ def test_an_argument_written_at_return_is_kept_beside_those_at_entry() -> None:
     """clone3's structure is printed twice, before and after."""
     (call,) = calls(
         "9 clone3({flags=CLONE_VM|CLONE_THREAD, child_tid=0x7f, exit_signal=0} <unfinished ...>",
-        "9 <... clone3 resumed> => {parent_tid=[3 /* 26171 in strace's PID NS */]}, 88) = 3 /* 26171 in strace's PID NS */",
+        "9 <... clone3 resumed> => {parent_tid=[3 /* 26171 in strace's PID NS */]}, 88)"
+        " = 3 /* 26171 in strace's PID NS */",
     )
     assert (call.value, call.host_id) == (3, 26171)
     assert flags(call.arguments[0]) == {"CLONE_VM", "CLONE_THREAD"}
@@ -132,5 +140,5 @@ def test_signals_are_no_calls() -> None:
 @pytest.mark.parametrize("line", ["nonsense", "7 1.0 nonsense", "7 1.0 <... read resumed>) = 0", "7 1.0 read(3, 4) ="])
 def test_an_unknown_line_is_refused(line: str) -> None:
     """Nothing is guessed: an expectation made of half a log would be wrong."""
-    with pytest.raises(UnreadableLine):
+    with pytest.raises(UnreadableLineError):
         read_log([line])

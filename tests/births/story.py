@@ -135,6 +135,7 @@ class Story:
     pid: int = 1000
     shim: Told | None = None
     names_uid: bool = True
+    thread: int = 104  # of the daemon, that makes the network namespace
 
     def after(self, ms: float) -> "Story":
         """Let time pass."""
@@ -207,8 +208,9 @@ class Story:
         process.exit()
         return process
 
-    def network_namespace(self, thread: int = 104) -> "Story":
+    def network_namespace(self) -> "Story":
         """Let containerd make the pod's network namespace."""
+        thread = self.thread
         self.daemon("unshare", NEWNET, thread=thread, namespaces=(("net", 4026),))
         self.daemon("mount", 0, 0, 0, 0x1000, thread=thread, source="/proc/100/task/104/ns/net", target=self.netns)
         self.daemon("setns", 9, NEWNET, thread=thread, namespaces=(("net", 1),))

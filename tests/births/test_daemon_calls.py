@@ -94,6 +94,28 @@ def test_threads_of_several_pods_keep_their_network_namespaces() -> None:
     assert assembly.counters.daemon_calls_unmatched == 0
 
 
+def test_a_lost_return_is_not_made_up_for_by_the_next_pod_s() -> None:
+    """When a thread's return was lost, the next pod's unshare, bind mount and setns stay the next pod's."""
+    first = Story()
+    first.daemon("unshare", NEWNET, thread=104)
+    first.daemon("mount", thread=104, source="/proc/self/ns/net", target=first.netns)
+    second = Story(sandbox="b" * 64, uid="2" * 32, netns="/n/2/x", now=first.now, pid=5000).network_namespace()
+    first.events += second.events[:2]
+    first.now = second.now
+    first.cni()
+    first.events += second.events[2:]
+    second.events.clear()
+    second.now = first.now
+    second.cni()
+    assembly = Assembly(AssemblySettings(), lambda: OFFSET)
+    feed(assembly, first.events + second.events)
+    units = list(assembly._unresolved)
+    assert [[call.name for call in unit.daemon_calls] for unit in units] == [
+        ["unshare", "mount", "clone"],
+        ["unshare", "mount", "setns", "clone"],
+    ]
+
+
 def test_the_setns_may_come_after_the_plugins() -> None:
     """The thread's return is matched even when its record comes after the pod was known."""
     story = Story()

@@ -64,6 +64,7 @@ def test_holes_never_attribute_to_another_pod(lost: set[int]) -> None:
         sandbox="b" * 64,
         netns="/n/2/x",
         pid=5000,
+        thread=105,
         now=1_000 * SECOND + 1,
     )
     second.pod_cgroup(cgroup_id=8000).born_sandbox()
