@@ -1,6 +1,6 @@
 """What a command line says about a birth: which tool it is, what it was told to do, and to which container.
 
-Sources: runc(8) and crun(1), containerd's runtime v2 `shim.Run` flags, conmon's `cli.c`, the CNI specification (section 2, parameters).
+Sources: runc(8) and crun(1), containerd's runtime v2 `shim.Run` flags, conmon's `cli.c`, CNI specification section 2.
 Arguments are chosen by others: whatever cannot be read is None, never an error and never a guess.
 """
 
@@ -12,19 +12,24 @@ from otel_kernel.kernel.events import Decision, Exec
 
 BIRTH_VERBS = frozenset({"create", "run", "start", "restore"})
 RUNTIME_VERBS = BIRTH_VERBS | frozenset(
-    {"init", "exec", "delete", "kill", "state", "list", "ps", "pause", "resume", "update", "events", "features", "spec", "checkpoint", "help"}
-)  # fmt: skip
-KNOWN_RUNTIMES = frozenset({"runc", "crun", "youki", "runsc", "kata-runtime", "crun-wasm", "nvidia-container-runtime"})
+    "init exec delete kill state list ps pause resume update events features spec checkpoint help".split()
+)
+KNOWN_RUNTIMES = frozenset(
+    "runc crun youki runsc kata-runtime crun-wasm nvidia-container-runtime".split(),
+)
 REDACTED = "<redacted>"
 
+# Options that take a value, without their dashes.
 _RUNTIME_VALUES = frozenset(
-    "root log log-format log-level criu rootless cgroup-manager bundle b pid-file console-socket pidfd-socket preserve-fds config f "
-    "image-path work-path manage-cgroups-mode empty-ns lsm-profile lsm-mount-context parent-path status-fd page-server user u".split()
+    "root log log-format log-level criu rootless cgroup-manager bundle b pid-file console-socket pidfd-socket config f "
+    "preserve-fds image-path work-path manage-cgroups-mode empty-ns lsm-profile lsm-mount-context parent-path "
+    "status-fd page-server user u".split()
 )
 _SHIM_VALUES = frozenset("namespace address publish-binary id bundle socket".split())
 _CONMON_VALUES = frozenset(
-    "b bundle c cid n name p pidfile container-pidfile P conmon-pidfile u cuuid r runtime l log-path log-level log-size-max log-tag "
-    "exit-dir exit-command exit-command-arg persist-dir socket-dir-path runtime-arg runtime-opt exec-process-spec attach-socket-path".split()
+    "b bundle c cid n name p pidfile container-pidfile P conmon-pidfile u cuuid r runtime l log-path log-level "
+    "log-size-max log-tag exit-dir exit-command exit-command-arg persist-dir socket-dir-path runtime-arg runtime-opt "
+    "exec-process-spec attach-socket-path".split()
 )
 _CONTAINER_ID = re.compile(r"[A-Za-z0-9_+.-]{1,1024}")
 _RE_EXECUTED = re.compile(r"/proc/(?:self|thread-self|\d+)/(?:exe|fd/\d+)|/dev/fd/\d+(?:/.*)?|/?memfd:.*")
@@ -70,7 +75,7 @@ class Command(NamedTuple):
 
 
 class CniArguments(NamedTuple):
-    """What the environment of a CNI plugin says (CNI specification 1.0, section 2; CNI_ARGS as the kubelet's runtimes fill it)."""
+    """What the environment of a CNI plugin says (CNI specification 1.0, section 2; CNI_ARGS as runtimes fill it)."""
 
     command: str
     container_id: str | None
@@ -87,7 +92,7 @@ def command(exec_: Exec) -> Command:
         return _shim(program, exec_)
     if program == "conmon":
         return _conmon(program, exec_)
-    # Before the runtimes: a plugin's helpers inherit its environment, and `ipset create NAME` would read as a runtime's create.
+    # Before the runtimes: a plugin's helpers inherit its environment, and `ipset create NAME` reads as a runtime's.
     said = cni_arguments(exec_.environment)
     if said is not None and exec_.decision is not Decision.RUNTIME:
         return Command(Tool.CNI, program, said.command, said.container_id, network_namespace=said.network_namespace)
@@ -99,7 +104,7 @@ def command(exec_: Exec) -> Command:
 
 
 def program_name(filename: str, arguments: tuple[str, ...]) -> str:
-    """Return the base name of the image; of a re-executed one (`/proc/self/exe`, a memfd) that of its first argument."""
+    """Return the base name of the image; of a re-executed one (`/proc/self/exe`, memfd) that of its first argument."""
     path = arguments[0] if arguments and _RE_EXECUTED.fullmatch(filename) else filename
     name = path.rstrip("/").rpartition("/")[2]
     return "".join(c if c.isprintable() else "\ufffd" for c in name[:_LONGEST_PROGRAM]) or "?"
@@ -153,7 +158,7 @@ def _container_id(said: str | None) -> str | None:
 
 
 def _options(exec_: Exec, with_value: frozenset[str]) -> tuple[dict[str, str], list[str]]:
-    """Options by name without dashes, and positional arguments. Go's flag package and GNU's getopt agree on what is used here."""
+    # Go's flag package and GNU's getopt agree on what is used here.
     options: dict[str, str] = {}
     positional: list[str] = []
     # The kernel side cuts at a limit: the last argument of a cut list may be half an id.

@@ -1,4 +1,4 @@
-"""Kernel events and facts in, traces out (design section 3). Pure: no clock, no files; a recording replays to the same traces."""
+"""Kernel events and facts in, traces out (design section 3). Pure: a recording replays to the same traces."""
 
 from collections import OrderedDict
 from collections.abc import Callable
@@ -103,8 +103,8 @@ class Assembly:
             if at_ns <= now_ns:
                 traces.append(self._export(birth, why))
         too_old_ns = now_ns - self._settings.timeout_ns
-        for unit in [unit for unit in self._unresolved if unit.first_ns <= too_old_ns]:
-            traces.append(self._export(self._give_up(unit), Completion.TIMEOUT))
+        unresolved = [unit for unit in self._unresolved if unit.first_ns <= too_old_ns]
+        traces += [self._export(self._give_up(unit), Completion.TIMEOUT) for unit in unresolved]
         for unit in [unit for unit in self._discarded if unit.alive == 0 or unit.first_ns <= too_old_ns]:
             self._release(unit)
         return traces

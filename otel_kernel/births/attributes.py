@@ -104,7 +104,7 @@ def of_processes(stages: list[Process], arguments: Literal["off", "redacted", "f
 
 
 def exit_code(stages: list[Process]) -> int | None:
-    """Return the last stage's exit code, else the first that is not zero; 128 + N for signal N. None: none has exited so."""
+    """Return the last stage's exit code, else the first that is not zero; 128 + N for signal N."""
     codes = [_code(process) for process in stages]
     return codes[-1] if codes[-1] is not None else next((code for code in codes if code), None)
 

@@ -71,7 +71,7 @@ def duration(birth: Birth) -> Bag:
 
 
 def failure(unit: Unit, *, lossy: bool) -> str | None:
-    """Return why a unit failed, or None: it ended without an entry point. When events were lost only an exit code tells."""
+    """Return why a unit ended without an entry point, or None. When events were lost only an exit code tells."""
     if unit.is_volumes or not unit.has_ended or not unit.was_begun:
         return None
     blamed = _blamed(unit)
@@ -81,7 +81,7 @@ def failure(unit: Unit, *, lossy: bool) -> str | None:
 
 
 def _blamed(unit: Unit) -> str | None:
-    """Return the last process that failed and was not only told to by another: the runtime rather than its init."""
+    """Return the process that failed last: the runtime that waited rather than its init."""
     failed = [(process, exit_code([process])) for process in unit.processes if exit_code([process])]
     if not failed:
         return None
@@ -138,7 +138,7 @@ def _untraced_ns(root: Node) -> int:
 
 
 def _slowest(root: Node) -> str | None:
-    """Return the longest unit, and in it the longest of what lies at the bottom: `container web: runc init: wait read`."""
+    """Return the longest unit, and in it the longest of what lies below: `container web: runc init: wait read`."""
     units = [node for node in (root, *root.children) if node.level == "unit" and not node.name.startswith("run ")]
     unit = max(units, key=lambda node: node.end_ns - node.start_ns, default=None)
     if unit is None:

@@ -1,4 +1,4 @@
-"""When is a birth over? (design section 3: known, quiet, timeout.)"""
+"""When a birth is over: known, quiet, or at the timeout (design section 3)."""
 
 from otel_kernel.births.arguments import Tool
 from otel_kernel.births.model import Birth, Completion, Kind, Unit

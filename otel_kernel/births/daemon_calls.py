@@ -1,4 +1,4 @@
-"""Daemons' own calls: whose are they? Calls come before or after the facts that tell, so what is not yet matched is kept for a while."""
+"""Daemons' own calls, kept for a while: they come before or after the facts that tell whose they are."""
 
 import re
 from collections import OrderedDict, deque
@@ -47,7 +47,7 @@ def mounted_target(call: Call) -> str | None:
 
 
 def snapshot_of(call: Call) -> str | None:
-    """Return the snapshot directory that a successful mount of a container's root names: nobody else's. (Lower layers are shared.)"""
+    """Return the snapshot that a successful mount of a container's root names; lower layers are others' too."""
     if call.name != "mount" or call.return_value != 0 or not (call.target or "").endswith(_ROOT_DIRECTORIES):
         return None
     for option in (call.data or "").split(","):

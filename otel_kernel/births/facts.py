@@ -1,4 +1,4 @@
-"""What is known of a container, from one source. Facts are fed to the assembly between the kernel's events, and recorded with them."""
+"""What one source knows of a container. Facts are fed to the assembly between the kernel's events, and recorded."""
 
 from dataclasses import dataclass
 

@@ -4,25 +4,25 @@ import errno
 from functools import lru_cache
 
 _CLONE = (
-    (0x00000100, "CLONE_VM"), (0x00000200, "CLONE_FS"), (0x00000400, "CLONE_FILES"), (0x00000800, "CLONE_SIGHAND"),
-    (0x00001000, "CLONE_PIDFD"), (0x00002000, "CLONE_PTRACE"), (0x00004000, "CLONE_VFORK"), (0x00008000, "CLONE_PARENT"),
-    (0x00010000, "CLONE_THREAD"), (0x00020000, "CLONE_NEWNS"), (0x00040000, "CLONE_SYSVSEM"), (0x00080000, "CLONE_SETTLS"),
-    (0x00100000, "CLONE_PARENT_SETTID"), (0x00200000, "CLONE_CHILD_CLEARTID"), (0x00400000, "CLONE_DETACHED"),
-    (0x00800000, "CLONE_UNTRACED"), (0x01000000, "CLONE_CHILD_SETTID"), (0x02000000, "CLONE_NEWCGROUP"),
-    (0x04000000, "CLONE_NEWUTS"), (0x08000000, "CLONE_NEWIPC"), (0x10000000, "CLONE_NEWUSER"), (0x20000000, "CLONE_NEWPID"),
-    (0x40000000, "CLONE_NEWNET"), (0x80000000, "CLONE_IO"), (0x100000000, "CLONE_CLEAR_SIGHAND"),
-    (0x200000000, "CLONE_INTO_CGROUP"),
+    (0x100, "CLONE_VM"), (0x200, "CLONE_FS"), (0x400, "CLONE_FILES"), (0x800, "CLONE_SIGHAND"),
+    (0x1000, "CLONE_PIDFD"), (0x2000, "CLONE_PTRACE"), (0x4000, "CLONE_VFORK"), (0x8000, "CLONE_PARENT"),
+    (0x10000, "CLONE_THREAD"), (0x20000, "CLONE_NEWNS"), (0x40000, "CLONE_SYSVSEM"), (0x80000, "CLONE_SETTLS"),
+    (0x100000, "CLONE_PARENT_SETTID"), (0x200000, "CLONE_CHILD_CLEARTID"), (0x400000, "CLONE_DETACHED"),
+    (0x800000, "CLONE_UNTRACED"), (0x1000000, "CLONE_CHILD_SETTID"), (0x2000000, "CLONE_NEWCGROUP"),
+    (0x4000000, "CLONE_NEWUTS"), (0x8000000, "CLONE_NEWIPC"), (0x10000000, "CLONE_NEWUSER"),
+    (0x20000000, "CLONE_NEWPID"), (0x40000000, "CLONE_NEWNET"), (0x80000000, "CLONE_IO"),
+    (0x100000000, "CLONE_CLEAR_SIGHAND"), (0x200000000, "CLONE_INTO_CGROUP"),
 )  # fmt: skip
 _EXIT_SIGNAL = 0xFF  # in clone's first argument
 _NEW_TIME = 0x80
 _NAMESPACES = 0x7E020000
 _MOUNT = (
-    (1 << 0, "MS_RDONLY"), (1 << 1, "MS_NOSUID"), (1 << 2, "MS_NODEV"), (1 << 3, "MS_NOEXEC"), (1 << 4, "MS_SYNCHRONOUS"),
-    (1 << 5, "MS_REMOUNT"), (1 << 6, "MS_MANDLOCK"), (1 << 7, "MS_DIRSYNC"), (1 << 8, "MS_NOSYMFOLLOW"),
-    (1 << 10, "MS_NOATIME"), (1 << 11, "MS_NODIRATIME"), (1 << 12, "MS_BIND"), (1 << 13, "MS_MOVE"), (1 << 14, "MS_REC"),
-    (1 << 15, "MS_SILENT"), (1 << 16, "MS_POSIXACL"), (1 << 17, "MS_UNBINDABLE"), (1 << 18, "MS_PRIVATE"),
-    (1 << 19, "MS_SLAVE"), (1 << 20, "MS_SHARED"), (1 << 21, "MS_RELATIME"), (1 << 24, "MS_STRICTATIME"),
-    (1 << 25, "MS_LAZYTIME"),
+    (0x1, "MS_RDONLY"), (0x2, "MS_NOSUID"), (0x4, "MS_NODEV"), (0x8, "MS_NOEXEC"), (0x10, "MS_SYNCHRONOUS"),
+    (0x20, "MS_REMOUNT"), (0x40, "MS_MANDLOCK"), (0x80, "MS_DIRSYNC"), (0x100, "MS_NOSYMFOLLOW"),
+    (0x400, "MS_NOATIME"), (0x800, "MS_NODIRATIME"), (0x1000, "MS_BIND"), (0x2000, "MS_MOVE"), (0x4000, "MS_REC"),
+    (0x8000, "MS_SILENT"), (0x10000, "MS_POSIXACL"), (0x20000, "MS_UNBINDABLE"), (0x40000, "MS_PRIVATE"),
+    (0x80000, "MS_SLAVE"), (0x100000, "MS_SHARED"), (0x200000, "MS_RELATIME"), (0x1000000, "MS_STRICTATIME"),
+    (0x2000000, "MS_LAZYTIME"),
 )  # fmt: skip
 _UMOUNT = ((1, "MNT_FORCE"), (2, "MNT_DETACH"), (4, "MNT_EXPIRE"), (8, "UMOUNT_NOFOLLOW"))
 _AT = (
@@ -53,6 +53,7 @@ _TABLES = {
     "open_tree": ((2, _AT),), "open_tree_attr": ((2, _AT),), "mount_setattr": ((2, _AT),), "fsopen": ((1, _FSOPEN),),
     "fsmount": ((1, _FSMOUNT), (2, _ATTRIBUTES)), "execveat": ((4, _AT_EXECVE),),
 }  # fmt: skip
+_ERRORS = 4096  # include/linux/err.h: MAX_ERRNO and one
 # include/linux/errno.h: never seen by programs, but raw return values show them.
 _KERNEL_ERRORS = {
     512: "ERESTARTSYS", 513: "ERESTARTNOINTR", 514: "ERESTARTNOHAND", 515: "ENOIOCTLCMD", 516: "ERESTART_RESTARTBLOCK",
@@ -60,7 +61,7 @@ _KERNEL_ERRORS = {
 
 
 def names(call: str, arguments: tuple[int, ...]) -> tuple[str, ...]:
-    """Return the names of the flags that a call was given, lowest bit first; bits without a name as one hexadecimal number."""
+    """Return the names of the flags that a call was given, lowest bit first; nameless bits as one number."""
     if call == "fsconfig":
         command = arguments[1] & 0xFFFFFFFF
         return (_FSCONFIG[command] if command < len(_FSCONFIG) else hex(command),)
@@ -97,7 +98,7 @@ def new_namespaces(call: str, arguments: tuple[int, ...]) -> int:
 
 def error_name(return_value: int | None) -> str | None:
     """Return the name of the error that a raw return value stands for, or None when it is none."""
-    if return_value is None or not -4096 < return_value < 0:
+    if return_value is None or not -_ERRORS < return_value < 0:
         return None
     number = -return_value
     return errno.errorcode.get(number) or _KERNEL_ERRORS.get(number) or str(number)

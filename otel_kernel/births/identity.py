@@ -20,7 +20,7 @@ _RANKS = {"cgroup-path": 3, "oci-bundle": 2}
 
 @dataclass(slots=True)
 class Identity:
-    """What is known of one container, or of one pod. A field is replaced only by a stronger source than the one that told it."""
+    """What is known of one container, or of one pod. Only a stronger source replaces what another has told."""
 
     container_id: str | None = None
     pod_uid: str | None = None

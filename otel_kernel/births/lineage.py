@@ -20,7 +20,7 @@ _SERVED = {
 
 
 class Lineages:
-    """The processes of open births. `unit_for` says which unit a command line begins or continues, None: none that can be told."""
+    """The processes of open births. `unit_for` says which unit a command line begins or continues."""
 
     def __init__(self, unit_for: Callable[[Exec, Command], Unit], unit_in_cgroup: Callable[[int], Unit | None]) -> None:
         self._unit_for = unit_for
@@ -103,8 +103,7 @@ class Lineages:
             return
         process.calls.append(event)
         unit = process.unit
-        if event.end_ns > unit.last_ns:
-            unit.last_ns = event.end_ns
+        unit.last_ns = max(unit.last_ns, event.end_ns)
         if process.end is not None and not process.handed_over:
             unit.late += 1
 
@@ -116,8 +115,7 @@ class Lineages:
             return
         process.waits.append(event)
         unit = process.unit
-        if event.end_ns > unit.last_ns:
-            unit.last_ns = event.end_ns
+        unit.last_ns = max(unit.last_ns, event.end_ns)
         if process.end is not None and not process.handed_over:
             unit.late += 1
 
@@ -137,7 +135,7 @@ class Lineages:
             self.candidates_dropped += 1
 
     def takes_hand_over(self, call: Call) -> bool:
-        """Take a daemon's call if it is the one by which a shim made its first runtime child: it began as part of the birth."""
+        """Take a daemon's call if a shim made its first runtime child by it: it began as part of the birth."""
         process = self._processes.get((call.pid, call.process_start_ns))
         if process is None or process.end is None or not process.handed_over:
             return False

@@ -1,4 +1,4 @@
-"""A birth while it is open: processes, the units they build, the pod they are for. Mutable; `spans` makes a trace of it."""
+"""A birth while it is open: processes, the units they build, the pod they are for. `spans` makes a trace of it."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -97,7 +97,7 @@ class Process:
 
     @property
     def end_ns(self) -> int:
-        """When its span ends: exit, the return of the entry point's execve, a shim's hand-over; still running: its last event."""
+        """When its span ends: exit, return of the entry point's execve, hand-over; while it runs its last event."""
         last = max((*(c.end_ns for c in self.calls), *(w.end_ns for w in self.waits), self.first_ns, self.last_exec_ns))
         if self.end is None:
             return last

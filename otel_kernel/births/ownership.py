@@ -1,4 +1,4 @@
-"""Whose are the daemons' own calls? They belong to the birth whose ids, paths, network namespace or children they touch."""
+"""Whose are the daemons' own calls? The birth's whose ids, paths, network namespace or children they touch."""
 
 from collections.abc import Iterable
 
@@ -75,7 +75,7 @@ class Ownership:
             unit.daemon_cgroup_writes += 1
             return
         if item.name == "umount2" and unit.entered_by(item.start_ns):
-            # The runtime takes down what it built: a pod that lives shorter than the quiet period ends within its birth.
+            # The runtime takes down what it built: a pod may live shorter than the quiet period.
             self.waiting.unmatched += 1
             return
         unit.takes(item)
@@ -101,7 +101,7 @@ class Ownership:
 
 
 def _taught(call: Call, unit: Unit) -> list[str]:
-    """Return by what else a unit is known after this call. A failing call proves nothing; of volumes, paths do not come back."""
+    """Return by what else a unit is known after this call; a failing one proves nothing."""
     if unit.is_volumes:
         return []
     told = [mounted_target(call)]

@@ -1,4 +1,4 @@
-"""Events and facts as JSON lines: what OTEL_KERNEL_RECORD writes and tests replay. Loss-free, lone surrogates included."""
+"""Events and facts as JSON lines: what OTEL_KERNEL_RECORD writes and tests replay; lone surrogates survive."""
 
 import json
 from collections.abc import Callable, Iterable, Iterator

@@ -1,4 +1,4 @@
-"""Which pods are there? Each is found by its UID or by a sandbox's id, whichever is known, and remembered until it is gone."""
+"""Which pods are there? Each is found by its UID or a sandbox's id, and remembered until it is gone."""
 
 from collections import OrderedDict, deque
 

@@ -45,7 +45,7 @@ def trace_id(pod_uid: str | None, birth: tuple[str | None, str | None, int], *, 
 
 
 def span_id(trace: bytes, key: str, sequence: int) -> bytes:
-    """Return the 8 bytes of a span's id; `key` names a unit, or a process by PID and start, `sequence` counts its spans."""
+    """Return a span's id of 8 bytes; `key` names a unit, or a process by PID and start, `sequence` counts its spans."""
     return hashlib.sha256(b"%b\0%b\0%d" % (trace, key.encode("utf-8", "surrogatepass"), sequence)).digest()[:8]
 
 
@@ -75,7 +75,7 @@ def _unit(unit: Unit, birth: Birth, settings: TraceSettings, style: tree.Style) 
 
 
 def _run(unit: Unit, process: Process, settings: TraceSettings) -> Node:
-    """Return the life of a container's own program that ended before the birth was complete; its inside is not traced."""
+    """Return the life of a container's own program that ended within the birth; its inside is not traced."""
     ended = process.exit
     if ended is None:
         raise ValueError("the program has not ended")

@@ -44,7 +44,7 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """One trace, exported in one go: spans[0] is its root. Resources without service.* and host.*, which the exporter adds."""
+    """One trace, exported in one go: spans[0] is its root. The exporter adds service.* and host.*."""
 
     trace_id: bytes
     scope: str  # `otel_kernel.ebpf` or `otel_kernel.cgroupfs`

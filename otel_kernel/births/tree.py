@@ -1,12 +1,13 @@
-"""The spans of a birth as a tree, in boot time: levels, parents, groups and waits (design section 3). `spans` makes a trace of it."""
+"""The spans of a birth as a tree, in boot time: levels, parents, groups and waits (design section 3)."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import Literal
 
 from otel_kernel.births import attributes
 from otel_kernel.births.arguments import Tool
 from otel_kernel.births.attributes import Bag
-from otel_kernel.births.model import CLONES, Process, Unit
+from otel_kernel.births.model import Process, Unit
 from otel_kernel.kernel.events import Call, Wait
 
 MOUNTS = frozenset(
@@ -68,7 +69,7 @@ class Style:
     """How a tree is drawn."""
 
     folded: bool
-    arguments: str
+    arguments: Literal["off", "redacted", "full"]
     service_of_daemon: Callable[[Call], str | None]
 
 
@@ -167,7 +168,7 @@ def _was_killed(stages: list[Process]) -> bool:
 
 
 def _parent(stages: list[Process], nodes: dict[Process, Node], unit: Node) -> Node:
-    """Return the span of the process that forked this one, when that is in the same unit and not outlived; else the unit."""
+    """Return the span of the forking process when that is in the same unit and not outlived; else the unit."""
     first = stages[0]
     parent = nodes.get(first.forker) if first.forker else None
     own = nodes[first]
@@ -232,7 +233,7 @@ def _moment(node: Node) -> Moment:
 
 
 def _move_what_outlives(unit: Node) -> None:
-    """Move a shim's calls after its hand-over to the unit: its span ends before, and other threads of it were still calling."""
+    """Move what a shim's other threads were still calling at its hand-over to the unit: its span ends before."""
     for process in [node for node in unit.walk() if node.attributes.get("otel_kernel.process.handed_over")]:
         inside = [child for child in process.children if child.end_ns <= process.end_ns]
         moved = [child for child in process.children if child.end_ns > process.end_ns]

@@ -30,14 +30,22 @@ class Pod:
 
 @dataclass(frozen=True, slots=True)
 class Total:
-    """How many calls were made. `uncertain` of them strace cannot order with the moment up to which they count."""
+    """How many calls were made. Two things strace cannot know, see Process.uncertain_calls and .unseen_calls."""
 
     calls: int
     uncertain: int = 0
+    unseen: int = 0
 
-    def allows(self, calls: int) -> bool:
+    def __add__(self, other: "Total") -> "Total":
+        return Total(self.calls + other.calls, self.uncertain + other.uncertain, self.unseen + other.unseen)
+
+    def __str__(self) -> str:
+        least, most = self.calls - self.uncertain, self.calls + self.unseen
+        return str(self.calls) if least == most else f"{least} to {most}"
+
+    def allows(self, calls: int | None) -> bool:
         """Return whether a count agrees."""
-        return self.calls - self.uncertain <= calls <= self.calls
+        return calls is not None and self.calls - self.uncertain <= calls <= self.calls + self.unseen
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +53,7 @@ class Expectation:
     """What the trace must say."""
 
     threads: dict[int, list[Step]]
-    processes: dict[int, int]  # the calls of each that began and ended inside the birth
+    processes: dict[int, Total]  # the calls of each that began and ended inside the birth
     opens: dict[int, tuple[int, int]]  # of the same: openat and openat2, all and failed
     syscalls: Total
     counts: dict[str, int]
@@ -60,11 +68,15 @@ def expect(roles: Roles, pod: Pod) -> Expectation:
     whole = [process for process in lineages if not process.handed_over]
     return Expectation(
         threads=_by_thread(drawn),
-        processes={process.pid: len(process.calls) for process in whole},
+        processes={process.pid: _total(process) for process in whole},
         opens={process.pid: _opens(process.calls) for process in whole},
-        syscalls=Total(sum(len(p.calls) for p in lineages), sum(p.uncertain_calls for p in lineages)),
+        syscalls=sum(map(_total, lineages), Total(0)),
         counts=_counts(lineages, drawn) | {"cgroup_writes": _cgroup_writes(lineages, daemons)},
     )
+
+
+def _total(process: Process) -> Total:
+    return Total(len(process.calls), process.uncertain_calls, process.unseen_calls)
 
 
 def _is_drawn(call: Call) -> bool:

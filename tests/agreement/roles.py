@@ -1,4 +1,4 @@
-"""Which processes of a strace log take part in a birth, and until when: the rules of the contract, from strace alone."""
+"""Which processes of a strace log take part in a birth, and until when: the contract's rules, from strace alone."""
 
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -13,6 +13,9 @@ RUNTIME_VERBS = frozenset({"create", "run", "start", "restore"})
 OPTIONS_WITH_VALUE = frozenset({"--root", "--log", "--log-format", "--criu", "--rootless", "--log-level"})
 # How long after strace has let it go on a thread may still be waiting for a CPU.
 SCHEDULING_S = Decimal("0.002")
+
+
+BEGUN, ENTERED, RETURNED = range(3)  # what one line of the log tells, in this order
 
 
 class Role(Enum):
@@ -40,7 +43,8 @@ class Process:
     container_id: str | None = None  # what its lineage was begun for
     network_namespace: str | None = None  # the file that CNI was given
     calls: list[Call] = field(default_factory=list)
-    uncertain_calls: int = 0
+    uncertain_calls: int = 0  # a serving shim's, about the time of its hand-over
+    unseen_calls: int = 0  # at most: see Thread.was_cut_between_calls
     threads: int = 0
     execs: int = 0
 
@@ -65,11 +69,13 @@ class _Play:
         self._makers = makers
         self._daemons = {pid: Process(pid, None, Role.DAEMON) for pid in set(attached.values())}
         self._attached = attached
+        self._threads: list[Thread] = []
         self._process: dict[int, Process] = {}  # id of the thread object -> its process
         self.roles = Roles([], [])
 
     def begin(self, thread: Thread) -> None:
         """A thread's first line."""
+        self._threads.append(thread)
         if id(thread) not in self._makers:
             self._process[id(thread)] = self._daemons[self._attached[thread.id]]
             return
@@ -105,6 +111,11 @@ class _Play:
         elif call.name == "move_mount" or (call.name == "mount" and "MS_MOVE" in flags(call.arguments[3])):
             process.root_moved = True
 
+    def end(self) -> None:
+        """The log's end."""
+        for thread in self._threads:
+            self._process[id(thread)].unseen_calls += thread.was_cut_between_calls
+
     def _exec(self, process: Process, call: Call) -> None:
         process.arguments = strings(call.arguments[1 if call.name == "execve" else 2])
         if process.role is Role.CANDIDATE:
@@ -122,18 +133,19 @@ def roles(log: Log, attached: dict[int, int]) -> Roles:
     play = _Play(_makers(log), attached)
     happenings: list[tuple[int, int, Thread, Call | None]] = []
     for thread in log.threads:
-        happenings.append((thread.began, 0, thread, None))
+        happenings.append((thread.began, BEGUN, thread, None))
         for call in thread.calls:
-            happenings.append((call.entered, 1, thread, call))
+            happenings.append((call.entered, ENTERED, thread, call))
             if call.returned is not None:
-                happenings.append((call.returned, 2, thread, call))
+                happenings.append((call.returned, RETURNED, thread, call))
     for _, what, thread, happened in sorted(happenings, key=lambda happening: happening[:2]):
         if happened is None:
             play.begin(thread)
-        elif what == 1:
+        elif what == ENTERED:
             play.enter(thread, happened)
         else:
             play.leave(thread, happened)
+    play.end()
     return play.roles
 
 

@@ -13,7 +13,7 @@ RESUMED = re.compile(r"<\.\.\. (\w+|\?\?\?) resumed>")
 UNFINISHED = re.compile(r" ?<(?:unfinished|detached|pid changed to \d+) \.\.\.>$")
 ENDED = re.compile(r"\+\+\+ (?:exited with \d+|killed by \w+(?: \(core dumped\))?) \+\+\+$")
 SUPERSEDED = re.compile(r"\+\+\+ superseded by execve in pid (\d+) \+\+\+$")
-# What may hold brackets and commas that are none: strings, descriptors' paths (strace escapes < and > in them), comments.
+# What may hold brackets and commas that are none: strings, paths of descriptors (< and > are escaped in them), comments.
 TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|(?<=[0-9D])<(?:[^<>\\]|\\.)*>|/\*.*?\*/|=>|[()\[\]{},]')
 RETURNED = re.compile(r"\s*= (\?|-?\d+|0x[0-9a-f]+)(?:<(?P<path>(?:[^<>\\]|\\.)*)>)?(?: (?P<rest>.*))?$", re.DOTALL)
 HOST_ID = re.compile(r"/\* (\d+) in strace's PID NS \*/")
@@ -50,6 +50,16 @@ class Thread:
     id: int
     began: int  # line
     calls: list[Call] = field(default_factory=list)
+    ended: bool = False
+
+    @property
+    def was_cut_between_calls(self) -> bool:
+        """Whether it was ended by another thread after a call had returned.
+
+        It may have been about to make one more: one that is killed in strace's stop at the entry of a call never
+        makes it, and strace may not hear of that stop, but the tracepoint sys_exit tells (ptrace_report_syscall_entry).
+        """
+        return self.ended and bool(self.calls) and self.calls[-1].returned is not None
 
 
 @dataclass(slots=True)
@@ -82,7 +92,7 @@ class _Reader:
         thread, seconds, text = int(found[1]), Decimal(found[2]), found[3]
         if ENDED.match(text):
             self._thread(thread, number)
-            self._alive.pop(thread)
+            self._alive.pop(thread).ended = True
             self._open.pop(thread, None)
         elif superseded := SUPERSEDED.match(text):
             self._supersede(thread, int(superseded[1]))

@@ -146,5 +146,5 @@ def test_threads_are_counted_not_drawn() -> None:
         '11 openat(AT_FDCWD</>, "/x", O_RDONLY) = -1 ENOENT (No such file or directory)',
     )
     expected = expect(played, POD)
-    assert (expected.processes[10], expected.opens[10], expected.counts["threads"]) == (3, (1, 1), 1)
+    assert (expected.processes[10].calls, expected.opens[10], expected.counts["threads"]) == (3, (1, 1), 1)
     assert expected.threads == {1: [("clone", 10)], 10: [("execve", 0)]}

@@ -20,9 +20,19 @@ from otel_kernel.kernel.events import (
 from tests.births.story import NETNS, SANDBOX, SECOND, UID, container_id
 
 APP = container_id("app")
-_PATHS = (NETNS, f"/x/{SANDBOX}/rootfs", f"/var/lib/kubelet/pods/{UID}/v", f"/y/{APP}/rootfs", "/proc/self/fd/7", "/", "")
-_CALLS = ("clone", "clone3", "unshare", "setns", "mount", "umount2", "execve", "execveat", "pivot_root", "open_tree",
-          "move_mount", "fsopen", "fsconfig", "fsmount", "mount_setattr", "open_tree_attr", "vfork", "fork", "openat")  # fmt: skip
+_PATHS = (
+    NETNS,
+    f"/x/{SANDBOX}/rootfs",
+    f"/var/lib/kubelet/pods/{UID}/v",
+    f"/y/{APP}/rootfs",
+    "/proc/self/fd/7",
+    "/",
+    "",
+)
+_CALLS = tuple(
+    "clone clone3 fork vfork unshare setns mount umount2 execve execveat pivot_root open_tree open_tree_attr "
+    "move_mount fsopen fsconfig fsmount mount_setattr openat".split()
+)
 _LINES = (
     ("runc", "create", "--bundle", "/b", SANDBOX), ("runc", "create", "--bundle", "/b", APP), ("runc", "start", APP),
     ("runc", "init"), ("containerd-shim-runc-v2", "-id", SANDBOX, "start"), ("containerd-shim-runc-v2", "-id", SANDBOX),
@@ -56,22 +66,25 @@ def anything() -> st.SearchStrategy[Recorded]:
     )  # fmt: skip
     waits = st.builds(
         lambda times, *rest: Wait(*times, *rest),
-        _times(), _PIDS, _STARTS, _PIDS, _CGROUPS, st.sampled_from(["read", "futex", "openat"]), _RESULTS, _REGISTERS, _MAYBE,
+        _times(), _PIDS, _STARTS, _PIDS, _CGROUPS, st.sampled_from(["read", "futex", "openat"]), _RESULTS, _REGISTERS,
+        _MAYBE,
     )  # fmt: skip
     execs = st.builds(
         Exec, _TIMES, _PIDS, _STARTS, _PIDS, _STARTS, _PIDS, _PIDS, st.sampled_from(Decision), _CGROUPS, _TEXTS,
         st.sampled_from(_LINES), _ENVIRONMENTS, _TEXTS, st.booleans(),
     )  # fmt: skip
-    forks = st.builds(Fork, _TIMES, _PIDS, _STARTS, _PIDS, _STARTS, _PIDS, _PIDS, st.sampled_from([0, 0x8000]), _CGROUPS)
+    forks = st.builds(
+        Fork, _TIMES, _PIDS, _STARTS, _PIDS, _STARTS, _PIDS, _PIDS, st.sampled_from([0, 0x8000]), _CGROUPS
+    )
     ends = st.builds(
         End, _TIMES, _PIDS, _STARTS, st.sampled_from(Ending), st.sampled_from([0, 9, 256]), _COUNTS, _COUNTS, _COUNTS,
         _COUNTS, _COUNTS,
     )  # fmt: skip
-    changes = st.builds(
-        CgroupChange, _TIMES, st.sampled_from(["mkdir", "rmdir", "attach"]), _CGROUPS, _TEXTS, _PIDS
-    )
+    changes = st.builds(CgroupChange, _TIMES, st.sampled_from(["mkdir", "rmdir", "attach"]), _CGROUPS, _TEXTS, _PIDS)
     writes = st.builds(CgroupWrite, _TIMES, _PIDS, _STARTS, _PIDS, _TEXTS)
-    return st.one_of(calls, waits, execs, forks, ends, changes, writes, st.builds(Loss, _TIMES, _COUNTS, _COUNTS), facts())
+    return st.one_of(
+        calls, waits, execs, forks, ends, changes, writes, st.builds(Loss, _TIMES, _COUNTS, _COUNTS), facts()
+    )
 
 
 def facts() -> st.SearchStrategy[ContainerFacts]:

@@ -162,7 +162,7 @@ class Story:
             start, self.now, *key, thread, thread, 1, role, name, 0, (*arguments, *(0,) * (6 - len(arguments))),
             None, None, None, None, 0, (), 0,
         )  # fmt: skip
-        return bare._replace(cgroup_id=int(str(more.pop("cgroup", 1))), **more)
+        return bare._replace(cgroup_id=int(str(more.pop("cgroup", 1))), **more)  # type: ignore[arg-type]
 
     def daemon(self, name: str, *arguments: int, key: tuple[int, int] = CONTAINERD, **more: object) -> Call:
         """Let a daemon make a call of its own."""
@@ -175,7 +175,7 @@ class Story:
         self.events.append(ContainerFacts(self.now, **more))  # type: ignore[arg-type]
 
     def begin(self, arguments: str, decision: Decision, parent: tuple[int, int] = CONTAINERD, **more: object) -> Told:
-        """Let a daemon fork a process whose first exec begins a lineage; the daemon's clone returns after that (vfork)."""
+        """Let a daemon fork a process whose first exec begins a lineage; its clone returns after that (vfork)."""
         start = self.now
         self.after(0.05)
         process = Told(self, self.next_pid(), self.now, parent)
@@ -276,7 +276,7 @@ class Story:
         return runtime
 
     def create(self, identifier: str, name: str | None = None) -> tuple[Told, Told]:
-        """Let the shim create a container; returns the runtime and the last stage of its init, before the entry point."""
+        """Let the shim create a container; returns the runtime and the last stage of its init."""
         self._bundle_told(identifier, name)
         runtime = self._runtime(f"runc --root /run/runc create --bundle {STATE}/{identifier} --pid-file p {identifier}")
         first = runtime.fork()
@@ -330,7 +330,7 @@ class Story:
                 target=f"{STATE}/{identifier}/rootfs",
                 filesystem_type="overlay",
                 data=overlay(identifier),
-            )  # fmt: skip
+            )
         )
 
     def born_container(self, name: str, identifier: str | None = None) -> Told:
@@ -352,7 +352,8 @@ class Story:
 
 def overlay(identifier: str) -> str:
     """Return the mount data of a container's root."""
-    return f"index=off,workdir=/snap/{identifier[:6]}/work,upperdir=/snap/{identifier[:6]}/fs,lowerdir=/snap/1/fs:/snap/2/fs"
+    own = f"/snap/{identifier[:6]}"
+    return f"index=off,workdir={own}/work,upperdir={own}/fs,lowerdir=/snap/1/fs:/snap/2/fs"
 
 
 def assemble(story: Story, settings: AssemblySettings | None = None) -> tuple[Assembly, list[Trace]]:
@@ -366,9 +367,20 @@ def feed(assembly: Assembly, events: list[Recorded]) -> list[Trace]:
     """Feed events, asking after each what is due."""
     traces: list[Trace] = []
     for event in events:
-        traces += assembly.due(event.end_ns if isinstance(event, Call | Wait) else event.ns)
+        traces += assembly.due(ended_ns(event))
         assembly.feed(event)
     return traces
+
+
+def ended_ns(event: Recorded) -> int:
+    """Return when an event was over."""
+    return event.end_ns if isinstance(event, Call | Wait) else event.ns
+
+
+def merged(*stories: Story) -> Story:
+    """Return one story of several that happen at the same time."""
+    events = [event for story in stories for event in story.events]
+    return Story(events=sorted(events, key=ended_ns), now=max(story.now for story in stories))
 
 
 def named(trace: Trace, name: str) -> list[Span]:

@@ -28,7 +28,12 @@ def said(
 @pytest.mark.parametrize(
     ("line", "verb", "container_id", "bundle"),
     [
-        ("/usr/sbin/runc --root /r --log /l --log-format json create --bundle /b --pid-file /p ID", "create", "ID", "/b"),
+        (
+            "/usr/sbin/runc --root /r --log /l --log-format json create --bundle /b --pid-file /p ID",
+            "create",
+            "ID",
+            "/b",
+        ),
         ("runc --root=/r --systemd-cgroup create --bundle=/b --no-pivot ID", "create", "ID", "/b"),
         ("runc --debug run -d -b /b ID", "run", "ID", "/b"),
         ("runc --root /r start ID", "start", "ID", None),
@@ -54,10 +59,15 @@ def test_runtimes(line: str, verb: str | None, container_id: str | None, bundle:
 
 def test_a_shim() -> None:
     """A shim names its container by -id; the one that serves has no sub-command."""
-    told = said(f"/usr/bin/containerd-shim-runc-v2 -namespace k8s.io -address /a -publish-binary /x -id {ID} -debug start")
+    told = said(
+        f"/usr/bin/containerd-shim-runc-v2 -namespace k8s.io -address /a -publish-binary /x -id {ID} -debug start"
+    )
     assert told == Command(Tool.SHIM, "containerd-shim-runc-v2", "start", ID, "/cwd")
     assert told.display_name == "containerd-shim-runc-v2 start"
-    assert said(f"containerd-shim-runc-v2 -namespace k8s.io -id {ID} -address /a").display_name == "containerd-shim-runc-v2"
+    assert (
+        said(f"containerd-shim-runc-v2 -namespace k8s.io -id {ID} -address /a").display_name
+        == "containerd-shim-runc-v2"
+    )
 
 
 def test_conmon() -> None:
@@ -100,7 +110,9 @@ def test_volumes_name_their_pod_by_directory() -> None:
     assert pod_uid_in(f"/pods/{UID}x/") is None
 
 
-@pytest.mark.parametrize("path", ["/proc/self/exe", "/dev/fd/5", "/proc/self/fd/7", "/proc/12/exe", "memfd:runc_cloned"])
+@pytest.mark.parametrize(
+    "path", ["/proc/self/exe", "/dev/fd/5", "/proc/self/fd/7", "/proc/12/exe", "memfd:runc_cloned"]
+)
 def test_a_re_executed_program_goes_by_its_first_argument(path: str) -> None:
     """A program that executes itself, or a copy in memory, is called what it calls itself."""
     assert said("runc init", filename=path).display_name == "runc init"
@@ -127,7 +139,11 @@ def test_redaction_keeps_what_is_no_secret() -> None:
     st.booleans(),
 )
 def test_anything_may_be_an_argument(
-    filename: str, arguments: list[str], environment: list[tuple[str, str]], decision: Decision, truncated: bool  # noqa: FBT001
+    filename: str,
+    arguments: list[str],
+    environment: list[tuple[str, str]],
+    decision: Decision,
+    truncated: bool,
 ) -> None:
     """No command line raises; the name that is shown has no control characters and is never empty."""
     words = tuple(arguments)

@@ -6,9 +6,9 @@ import pytest
 
 from otel_kernel.births.assembly import AssemblySettings
 from otel_kernel.births.trace import Span, Trace
-from otel_kernel.kernel.events import Call, Decision, Wait
+from otel_kernel.kernel.events import Decision
 from tests.births import invariants
-from tests.births.story import MS, OFFSET, SANDBOX, UID, Story, assemble, container_id, named, only, parent_of
+from tests.births.story import MS, OFFSET, SANDBOX, UID, Story, assemble, container_id, merged, named, only, parent_of
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def test_a_container_has_a_resource_of_its_own(trace: Trace) -> None:
     identifier = container_id("nginx")
     assert only(trace, "container nginx").container_id == identifier
     assert only(trace, "sandbox").container_id is None
-    assert trace.containers[identifier] == trace.pod | {
+    assert trace.containers[identifier] == dict(trace.pod) | {
         "k8s.container.name": "nginx",
         "container.id": identifier,
         "container.image.name": "registry.local/app:1",
@@ -238,7 +238,7 @@ def test_later_calls_of_the_shim_lie_in_the_unit_they_serve(trace: Trace) -> Non
 
 
 def test_the_network_namespace_is_made_in_the_sandbox(trace: Trace) -> None:
-    """The daemon's unshare, the bind mount that names it and the setns by which the thread returns belong to the sandbox."""
+    """The daemon's unshare, the bind mount that names it and the setns by which it returns are the sandbox's."""
     sandbox = only(trace, "sandbox")
     own = [s for s in trace.spans if s.parent_span_id == sandbox.span_id and s.service == "containerd"]
     assert [span.name for span in own] == ["unshare", "mount", "setns", "clone", "clone"]
@@ -350,11 +350,7 @@ def test_twenty_pods_at_once_do_not_mix() -> None:
         story.born_sandbox()
         story.born_container("app", f"{number:02d}" * 31 + "ff")
         stories.append(story)
-    merged = Story()
-    events = [event for story in stories for event in story.events]
-    merged.events = sorted(events, key=lambda event: event.end_ns if isinstance(event, Call | Wait) else event.ns)
-    merged.now = max(story.now for story in stories)
-    assembly, traces = assemble(merged)
+    assembly, traces = assemble(merged(*stories))
     assert {trace.pod["k8s.pod.uid"] for trace in traces} == {story.uid for story in stories}
     assert len(traces) == 20
     for trace in traces:
@@ -368,4 +364,3 @@ def parent_is(trace: Trace, span: Span, name: str) -> bool:
     """Return whether a span's parent has this name."""
     parents = {other.span_id for other in trace.spans if other.name == name}
     return span.parent_span_id in parents
-

@@ -20,7 +20,7 @@ def failed_container(story: Story, name: str, identifier: str | None = None) -> 
 
 
 def test_a_missing_entry_point_is_red_with_its_reason() -> None:
-    """A container that ended without an entry point is an error on its unit and on the birth, though every call succeeded."""
+    """A container that ended without an entry point turns its unit and the birth red, though every call succeeded."""
     story = Story().pod_cgroup().born_sandbox()
     failed_container(story, "app")
     _, (told,) = assemble(story)
@@ -50,7 +50,9 @@ def test_a_sandbox_that_is_tried_again_is_a_second_unit() -> None:
     """A failed attempt at the sandbox is red; the birth is not when the next attempt succeeds."""
     story = Story().pod_cgroup()
     story.network_namespace()
-    story.facts(source="cni-env", container_id=SANDBOX, sandbox_id=SANDBOX, is_sandbox=True, pod_uid=UID, pod_name="web")
+    story.facts(
+        source="cni-env", container_id=SANDBOX, sandbox_id=SANDBOX, is_sandbox=True, pod_uid=UID, pod_name="web"
+    )
     story.cni(code=1)
     story.after(8000)
     second = Story(sandbox="b" * 64, netns="/var/run/netns/cni-0002", now=story.now, pid=story.pid)
@@ -71,7 +73,9 @@ def test_a_sandbox_that_fails_for_good_is_red() -> None:
     """When the last attempt failed the birth is red."""
     story = Story().pod_cgroup()
     story.network_namespace()
-    story.facts(source="cni-env", container_id=SANDBOX, sandbox_id=SANDBOX, is_sandbox=True, pod_uid=UID, pod_name="web")
+    story.facts(
+        source="cni-env", container_id=SANDBOX, sandbox_id=SANDBOX, is_sandbox=True, pod_uid=UID, pod_name="web"
+    )
     story.cni(code=1)
     story.pod_cgroup("rmdir")
     _, (told,) = assemble(story)

@@ -7,9 +7,8 @@ import pytest
 from otel_kernel.births.assembly import Assembly, AssemblySettings
 from otel_kernel.births.recording import Recorded, decode_lines
 from otel_kernel.births.trace import Trace
-from otel_kernel.kernel.events import Call, Wait
 from tests.births import invariants
-from tests.births.story import OFFSET, SECOND
+from tests.births.story import OFFSET, SECOND, ended_ns
 
 RECORDINGS = sorted((Path(__file__).parent / "recordings").glob("*.jsonl"))
 
@@ -18,11 +17,6 @@ def events_of(recording: Path) -> list[Recorded]:
     """Return the events of a recording."""
     with recording.open(encoding="ascii") as lines:
         return list(decode_lines(lines))
-
-
-def ended_ns(event: Recorded) -> int:
-    """Return when an event was over."""
-    return event.end_ns if isinstance(event, Call | Wait) else event.ns
 
 
 def replayed(recording: Path, settings: AssemblySettings) -> tuple[Assembly, list[Trace]]:
@@ -76,7 +70,7 @@ def test_folding_keeps_the_structure(recording: Path) -> None:
 
 
 def test_two_containers() -> None:
-    """The pod of two containers has both, every process once, and its daemons' calls all matched but the image pulls'."""
+    """The pod of two containers has both, with every program that took part."""
     (recording,) = [path for path in RECORDINGS if path.stem == "two-containers-runc-1.1"]
     _, (trace,) = replayed(recording, AssemblySettings())
     units = [span.name for span in trace.spans if span.attributes["otel_kernel.level"] == "unit"]
