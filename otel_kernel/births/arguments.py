@@ -32,6 +32,7 @@ _CONMON_VALUES = frozenset(
     "exec-process-spec attach-socket-path".split()
 )
 _CONTAINER_ID = re.compile(r"[A-Za-z0-9_+.-]{1,1024}")
+_ID_DIRECTORY = re.compile(r"(?<=/)[0-9a-f]{64}(?=/|$)")  # in the bundles of containerd and CRI-O
 _RE_EXECUTED = re.compile(r"/proc/(?:self|thread-self|\d+)/(?:exe|fd/\d+)|/dev/fd/\d+(?:/.*)?|/?memfd:.*")
 _POD_DIRECTORY = re.compile(r"/pods/([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|[0-9a-f]{32})(?:/|$)")
 _LONGEST_PROGRAM = 64
@@ -194,6 +195,8 @@ def _runtime(program: str, exec_: Exec) -> Command:
     if at is None:
         return Command(Tool.RUNTIME, program, root=options.get("root") or None)
     told = positional[at + 1] if at + 1 < len(positional) else None
+    if told is None and exec_.truncated:
+        told = next(iter(_ID_DIRECTORY.findall(options.get("bundle", ""))[-1:]), None)
     bundle = options.get("bundle") or options.get("b") or None
     if bundle is None and positional[at] in {"create", "run", "restore"}:
         bundle = exec_.working_directory or None

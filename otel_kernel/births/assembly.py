@@ -1,14 +1,14 @@
 """Kernel events and facts in, traces out (design section 3). Pure: a recording replays to the same traces."""
 
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 from otel_kernel.births import completion, spans
 from otel_kernel.births.arguments import Command, Tool
+from otel_kernel.births.assembly_settings import AssemblySettings
 from otel_kernel.births.facts import ContainerFacts
 from otel_kernel.births.identity import Identity
+from otel_kernel.births.known import KnownContainers
 from otel_kernel.births.lineage import Lineages
 from otel_kernel.births.model import NO_LOSS, Birth, CgroupStep, Completion, Pod, Unit
 from otel_kernel.births.open_births import OpenBirths
@@ -17,26 +17,9 @@ from otel_kernel.births.register import PodRegister
 from otel_kernel.births.trace import SpanLink, Trace
 from otel_kernel.kernel.events import Call, CgroupChange, CgroupWrite, End, Event, Exec, Fork, Loss, Role, Wait
 
-_SECOND = 1_000_000_000
-_IDENTITIES_KEPT = 4096
-_CGROUPS_KEPT = 16384
+__all__ = ["Assembly", "AssemblySettings", "Counters"]
+
 _UNRESOLVED_KEPT = 1024
-
-
-@dataclass(frozen=True, slots=True)
-class AssemblySettings:
-    """How births are told apart and told."""
-
-    quiet_ns: int = 5 * _SECOND
-    timeout_ns: int = 600 * _SECOND
-    calls: Literal["spans", "folded"] = "spans"
-    services: Literal["component", "single"] = "component"
-    arguments: Literal["off", "redacted", "full"] = "off"
-    service_name: str = "otel-kernel"
-    node_name: str | None = None
-    started_ns: int = 0  # boot time at which observation began; facts not younger tell what was there before
-    cgroup_writes_known: bool = True
-    daemon_calls_kept: int = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +48,7 @@ class Assembly:
         self._births = OpenBirths(self._pods)
         self._lineages = Lineages(self._unit_for, self._unit_in_cgroup)
         self._ownership = Ownership(self._pods, settings.daemon_calls_kept, settings.timeout_ns)
-        self._identities: OrderedDict[str, Identity] = OrderedDict()
-        self._cgroups: OrderedDict[int, tuple[str, str | None]] = OrderedDict()
+        self._known = KnownContainers()
         self._units: dict[str, Unit] = {}  # open ones, by container id
         self._unresolved: dict[Unit, None] = {}  # open ones that belong to no pod yet
         self._discarded: dict[Unit, None] = {}  # no births, but still running
@@ -137,8 +119,6 @@ class Assembly:
             daemon_calls_dropped=self._ownership.waiting.dropped,
         )
 
-    # What the kernel told
-
     def _call(self, event: Call) -> None:
         if event.role is Role.LINEAGE:
             self._lineages.call(event)
@@ -164,64 +144,48 @@ class Assembly:
         self._loss = event
 
     def _cgroup_change(self, event: CgroupChange) -> None:
-        pod_uid, container_id = self._cgroups.get(event.cgroup_id, (None, None))
+        pod_uid, container_id = self._known.in_cgroup(event.cgroup_id)
         if pod_uid is None:
             return
         pod = self._pods.find(pod_uid, None)
         of_pod = container_id is None
+        if event.action == "mkdir" and pod is not None:
+            pod.is_gone = False
         if event.action == "mkdir" and of_pod and (pod is None or not pod.is_old):
             pod = self._begin_pod(ContainerFacts(event.ns, "cgroup-path", pod_uid=pod_uid), event.ns)
         if event.action == "rmdir":
-            del self._cgroups[event.cgroup_id]
+            self._known.cgroup_removed(event.cgroup_id)
             if pod is not None and of_pod:
                 self._pods.removed(pod)
         if pod is not None and pod.birth is not None:
             pod.birth.steps(CgroupStep(event.ns, event.action, container_id))
 
-    # What became known
-
     def _facts(self, facts: ContainerFacts) -> None:
-        if facts.cgroup_id is not None and facts.pod_uid is not None:
-            self._cgroups[facts.cgroup_id] = (facts.pod_uid, facts.container_id)
-            if len(self._cgroups) > _CGROUPS_KEPT:
-                self._cgroups.popitem(last=False)
+        identity = self._known.learn(facts)
+        before = facts.ns <= self._settings.started_ns
         if facts.container_id is None:
-            self._facts_of_pod(facts)
+            self._facts_of_pod(facts, identity, before=before)
             return
-        identity = self._identity(facts.container_id)
-        identity.learn(facts)
-        if facts.ns <= self._settings.started_ns and (identity.pod_uid or identity.sandbox):
+        if before and identity.names_pod:
             self._pods.of(identity)[0].had(identity)
         unit = self._units.get(facts.container_id)
         if unit is not None:
             self._settle(unit)
 
-    def _facts_of_pod(self, facts: ContainerFacts) -> None:
-        before = facts.ns <= self._settings.started_ns
+    def _facts_of_pod(self, facts: ContainerFacts, identity: Identity, *, before: bool) -> None:
         pod = self._pods.find(facts.pod_uid, None)
         if pod is None and before and facts.pod_uid is not None:
-            identity = Identity()
-            identity.learn(facts)
             pod, _ = self._pods.of(identity)
         if pod is not None:
             pod.identity.learn(facts)
             pod.had_cgroup = pod.had_cgroup or before
-
-    def _identity(self, container_id: str) -> Identity:
-        identity = self._identities.setdefault(container_id, Identity(container_id))
-        self._identities.move_to_end(container_id)
-        if len(self._identities) > _IDENTITIES_KEPT:
-            self._identities.popitem(last=False)
-        return identity
-
-    # Units
 
     def _unit_for(self, event: Exec, told: Command) -> Unit:
         if told.tool is Tool.VOLUMES:
             return self._volumes_for(event, told)
         if told.container_id is None:
             return self._new_unit(Identity(), event.process_start_ns)
-        identity = self._identity(told.container_id)
+        identity = self._known.container(told.container_id)
         if told.tool is Tool.CNI:
             namespace = told.network_namespace
             identity.learn(
@@ -256,7 +220,7 @@ class Assembly:
         return unit
 
     def _unit_in_cgroup(self, cgroup_id: int) -> Unit | None:
-        _, container_id = self._cgroups.get(cgroup_id, (None, None))
+        _, container_id = self._known.in_cgroup(cgroup_id)
         return self._units.get(container_id) if container_id else None
 
     def _settle(self, unit: Unit) -> None:
@@ -286,11 +250,12 @@ class Assembly:
         self._ownership.named(pod)
         return pod
 
-    # Ends
-
     def _deadline(self, birth: Birth) -> tuple[int, Completion]:
-        lossy = self._loss.lost > birth.loss_before.lost
-        return completion.deadline_ns(birth, self._settings.quiet_ns, self._settings.timeout_ns, lossy=lossy)
+        settings = self._settings
+        return completion.deadline_ns(birth, settings.quiet_ns, settings.timeout_ns, lossy=self._is_lossy(birth))
+
+    def _is_lossy(self, birth: Birth) -> bool:
+        return self._loss.lost > birth.loss_before.lost
 
     def _give_up(self, unit: Unit) -> Birth:
         self._resolved_never += 1
@@ -298,27 +263,15 @@ class Assembly:
         return self._births.unresolved(unit)
 
     def _export(self, birth: Birth, completed: Completion) -> Trace:
-        if completion.is_half_seen(birth, self._settings.started_ns):
+        if completion.is_half_seen(birth, self._settings.started_ns, lossy=self._is_lossy(birth)):
             completed = Completion.AGENT_STARTED
-        trace = spans.build(birth, completed, self._trace_settings())
+        seen = spans.Seen(self._loss, self._lineages.service_of)
+        trace = spans.build(birth, completed, self._settings, seen)
         self._births.close(birth, SpanLink(trace.trace_id, trace.spans[0].span_id, {}))
         for unit in birth.units:
             self._release(unit)
         self._exported += 1
         return trace
-
-    def _trace_settings(self) -> spans.TraceSettings:
-        told = self._settings
-        return spans.TraceSettings(
-            folded=told.calls == "folded",
-            single_service=told.services == "single",
-            arguments=told.arguments,
-            service_name=told.service_name,
-            node_name=told.node_name,
-            cgroup_writes_known=told.cgroup_writes_known,
-            loss=self._loss,
-            service_of_daemon=self._lineages.service_of,
-        )
 
     def _discard(self, unit: Unit) -> None:
         unit.discarded = True

@@ -1,13 +1,12 @@
 """The attributes of calls, waits and processes (design section 3; semantic conventions 1.44 where they have a name)."""
 
-from typing import Literal
-
-from otel_kernel.births import flags
+from otel_kernel.births import flags, status
 from otel_kernel.births.arguments import redacted
+from otel_kernel.births.assembly_settings import Arguments
 from otel_kernel.births.identity import Identity
-from otel_kernel.births.model import Process
+from otel_kernel.births.process import Process
 from otel_kernel.births.trace import Value
-from otel_kernel.kernel.events import Call, Ending, Wait
+from otel_kernel.kernel.events import Call, Wait
 
 Bag = dict[str, Value]
 
@@ -22,6 +21,8 @@ _PATHS: dict[str, tuple[str | None, str | None]] = {
     "open_tree_attr": (None, "otel_kernel.mount.source"),
     "mount_setattr": (None, _MOUNTPOINT),
     "fsconfig": ("otel_kernel.fsconfig.key", None),
+    "openat": (None, "file.path"),
+    "openat2": (None, "file.path"),
     "execve": (None, "process.executable.path"),
     "execveat": (None, "process.executable.path"),
 }
@@ -84,7 +85,7 @@ def of_wait(wait: Wait) -> Bag:
     return bag
 
 
-def of_processes(stages: list[Process], arguments: Literal["off", "redacted", "full"]) -> Bag:
+def of_processes(stages: list[Process], arguments: Arguments) -> Bag:
     """Return what is told of a process, or of the stages of `runc init` taken together; the last one gives its name."""
     last = stages[-1]
     pid, _ = last.key
@@ -95,24 +96,12 @@ def of_processes(stages: list[Process], arguments: Literal["off", "redacted", "f
         bag["otel_kernel.process.pids"] = tuple(process.key[0] for process in stages)
     _add_image(bag, stages, arguments)
     _add_counts(bag, stages)
-    code = exit_code(stages)
-    if code is not None:
-        bag["process.exit.code"] = code
+    exited = status.exit_status(stages)
+    if exited is not None:
+        bag["process.exit.code"] = status.code_of(exited)
     if last.handed_over:
         bag["otel_kernel.process.handed_over"] = True
     return bag
-
-
-def exit_code(stages: list[Process]) -> int | None:
-    """Return the last stage's exit code, else the first that is not zero; 128 + N for signal N."""
-    codes = [_code(process) for process in stages]
-    return codes[-1] if codes[-1] is not None else next((code for code in codes if code), None)
-
-
-def status_code(exit_status: int) -> int:
-    """Return an exit status of wait(2) as shells tell it."""
-    signal = exit_status & 0x7F
-    return 128 + signal if signal else exit_status >> 8 & 0xFF
 
 
 def of_pod(pod: Identity, node_name: str | None) -> Bag:
@@ -137,11 +126,6 @@ def of_container(container: Identity, pod: Bag, runtime_name: str | None) -> Bag
     return pod | {name: text(value) for name, value in told.items() if value}
 
 
-def _code(process: Process) -> int | None:
-    end = process.end
-    return status_code(end.exit_status) if end is not None and end.ending is Ending.EXIT else None
-
-
 def _add_result(bag: Bag, return_value: int | None) -> None:
     if return_value is None:
         return
@@ -161,7 +145,7 @@ def _add_paths(bag: Bag, call: Call) -> None:
         bag["otel_kernel.fsconfig.value"] = text(call.target)
 
 
-def _add_image(bag: Bag, stages: list[Process], arguments: str) -> None:
+def _add_image(bag: Bag, stages: list[Process], arguments: Arguments) -> None:
     images = [image for process in stages for image in process.images]
     if not images:
         return

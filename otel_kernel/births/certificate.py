@@ -3,8 +3,9 @@
 from collections.abc import Iterable, Iterator
 
 from otel_kernel.births import flags
-from otel_kernel.births.attributes import Bag, exit_code
-from otel_kernel.births.model import CLONES, Birth, Completion, Process, Unit
+from otel_kernel.births.attributes import Bag
+from otel_kernel.births.model import Birth, Completion
+from otel_kernel.births.process import CLONES, Process
 from otel_kernel.births.tree import Node
 from otel_kernel.kernel.events import Call, Loss
 
@@ -38,7 +39,7 @@ def ledger(birth: Birth, loss: Loss, root: Node) -> Bag:
         sources.update(unit.identity.sources)
     told: Bag = {
         "events.seen": _seen(birth),
-        "events.lost": max(0, loss.lost - before.lost),
+        "events.lost": max(0, loss.lost - before.lost) + sum(unit.dropped for unit in birth.units),
         "events.late": sum(unit.late for unit in birth.units),
         "probe_misses": max(0, loss.probe_misses - before.probe_misses),
         "untraced.time": _untraced_ns(root) / 1e9,
@@ -68,26 +69,6 @@ def duration(birth: Birth) -> Bag:
     """Return the time from the first event to the last entry point's execve, in seconds; nothing while none has run."""
     entries = [unit.entry.entry_ns for unit in birth.units if unit.entry is not None and unit.entry.entry_ns]
     return {_PREFIX + "duration": (max(entries) - birth.first_ns) / 1e9} if entries else {}
-
-
-def failure(unit: Unit, *, lossy: bool) -> str | None:
-    """Return why a unit ended without an entry point, or None. When events were lost only an exit code tells."""
-    if unit.is_volumes or not unit.has_ended or not unit.was_begun:
-        return None
-    blamed = _blamed(unit)
-    if blamed is None:
-        return None if lossy else "ended without an entry point"
-    return f"ended without an entry point: {blamed}"
-
-
-def _blamed(unit: Unit) -> str | None:
-    """Return the process that failed last: the runtime that waited rather than its init."""
-    failed = [(process, exit_code([process])) for process in unit.processes if exit_code([process])]
-    if not failed:
-        return None
-    process, code = max(failed, key=lambda pair: pair[0].end_ns)
-    name = process.command.display_name if process.command else "a process"
-    return f"{name} exited with {code}"
 
 
 def _calls(birth: Birth) -> Iterator[Call]:

@@ -31,20 +31,19 @@ def may_be_quiet(birth: Birth, *, lossy: bool) -> bool:
     return failed or any(unit.entry is not None or unit.has_ended for unit in begun)
 
 
-def is_half_seen(birth: Birth, started_ns: int) -> bool:
-    """Return whether a birth had begun before this agent did: its counts say nothing then."""
+def is_half_seen(birth: Birth, started_ns: int, *, lossy: bool) -> bool:
+    """Return whether a birth had begun before this agent did (boot time): its counts say nothing then."""
     if birth.kind is Kind.BIRTH and birth.pod.had_cgroup:
         return True
-    return any(_lacks_beginning(unit, started_ns) for unit in birth.units if not unit.is_volumes and unit.processes)
+    # What lacks later on, or when events were lost, was not missed for that reason.
+    early = [unit for unit in birth.units if unit.processes and unit.first_ns < started_ns + _JUST_STARTED_NS]
+    return not lossy and any(_lacks_beginning(unit) for unit in early if not unit.is_volumes)
 
 
-def _lacks_beginning(unit: Unit, started_ns: int) -> bool:
-    if not unit.was_begun:
-        return True
-    # containerd begins each unit with CNI or a shim; without these the first of it went by before we looked.
-    just_started = 0 < started_ns <= unit.first_ns < started_ns + _JUST_STARTED_NS
-    first = {image.command.tool for process in unit.processes for image in process.images}
-    return just_started and unit.identity.runtime_name == "containerd" and not first & {Tool.SHIM, Tool.CNI}
+def _lacks_beginning(unit: Unit) -> bool:
+    """Return whether the first of a unit went by: containerd begins each with CNI or a shim, others with a runtime."""
+    tools = {image.command.tool for process in unit.processes for image in process.images}
+    return not unit.was_begun or (unit.identity.runtime_name == "containerd" and not tools & {Tool.SHIM, Tool.CNI})
 
 
 def last_ns(birth: Birth) -> int:

@@ -4,7 +4,9 @@ import re
 from collections import OrderedDict, deque
 from collections.abc import Iterator
 
-from otel_kernel.births.model import CLONES, Process, Unit
+from otel_kernel.births.arguments import pod_uid_in
+from otel_kernel.births.model import Unit
+from otel_kernel.births.process import CLONES, Process
 from otel_kernel.kernel.events import Call, CgroupWrite
 
 # A child execs or ends at once; what a runtime clones for probes would otherwise crowd out what waits for its pod.
@@ -21,7 +23,13 @@ Item = Call | CgroupWrite
 
 
 def ids_in(text: str) -> list[str]:
-    """Return the container ids and pod UIDs in a path, systemd's underscores turned into dashes."""
+    """Return the container ids and pod UIDs in a path, systemd's underscores turned into dashes.
+
+    Below a pod's directory of the kubelet names are the pod's to choose, others' ids among them: only its own counts.
+    """
+    pod_uid = pod_uid_in(text)
+    if pod_uid is not None:
+        return [pod_uid]
     return [found.replace("_", "-") for found in _ID.findall(text)]
 
 

@@ -4,12 +4,14 @@ from collections import OrderedDict
 from collections.abc import Callable
 
 from otel_kernel.births.arguments import Command, Tool, command
-from otel_kernel.births.model import Image, Process, ProcessKey, Unit
+from otel_kernel.births.model import Unit
+from otel_kernel.births.process import Image, Process, ProcessKey
 from otel_kernel.kernel.events import Call, Decision, End, Ending, Exec, Fork, Wait
 
 _CANDIDATES_KEPT = 1024
 _CALLS_OF_CANDIDATE = 256
 _DAEMONS_KEPT = 4096
+_CALLS_OF_UNIT = 16384  # a hook that mounts in a loop must not eat the node's memory
 _BEGINNINGS = frozenset({Decision.SHIM_START, Decision.RUNTIME, Decision.CNI_ADD, Decision.VOLUMES})
 _SERVED = {
     Decision.SHIM_START: "containerd",
@@ -79,7 +81,7 @@ class Lineages:
             return None
         process = self._processes.get(key)
         if process is None:
-            self.unattributed += 1
+            # Most are containers' own programs, which outlive their birth by days: an end alone is nothing lost.
             return None
         process.records += 1
         if process.end is not None:
@@ -101,11 +103,8 @@ class Lineages:
         if process is None:
             self.unattributed += 1
             return
-        process.calls.append(event)
-        unit = process.unit
-        unit.last_ns = max(unit.last_ns, event.end_ns)
-        if process.end is not None and not process.handed_over:
-            unit.late += 1
+        if self._notes(process, event.end_ns):
+            process.calls.append(event)
 
     def wait(self, event: Wait) -> None:
         """A long call of a lineage's process."""
@@ -113,11 +112,8 @@ class Lineages:
         if process is None:
             self.unattributed += 1
             return
-        process.waits.append(event)
-        unit = process.unit
-        unit.last_ns = max(unit.last_ns, event.end_ns)
-        if process.end is not None and not process.handed_over:
-            unit.late += 1
+        if self._notes(process, event.end_ns):
+            process.waits.append(event)
 
     def candidate_call(self, event: Call) -> None:
         """A call of a process that has yet to show by its first exec what it is."""
@@ -160,6 +156,18 @@ class Lineages:
         if self._roots.get(process.key[0]) is process:
             del self._roots[process.key[0]]
 
+    def _notes(self, process: Process, end_ns: int) -> bool:
+        """Note that a call was told of, and return whether there is room for it."""
+        unit = process.unit
+        unit.last_ns = max(unit.last_ns, end_ns)
+        if process.end is not None and not process.handed_over:
+            unit.late += 1
+        if unit.records == _CALLS_OF_UNIT:
+            unit.dropped += 1
+            return False
+        unit.records += 1
+        return True
+
     def _begin(self, event: Exec) -> Process:
         told = command(event)
         key = (event.pid, event.process_start_ns)
@@ -199,7 +207,7 @@ class Lineages:
         unit = process.unit
         unit.processes.append(process)
         unit.alive += 1
-        unit.first_ns = min(unit.first_ns, process.first_ns)
+        unit.begins(process.first_ns)
         unit.last_ns = max(unit.last_ns, ns)
 
     def _move(self, process: Process, unit: Unit) -> None:

@@ -1,19 +1,16 @@
-"""A birth while it is open: processes, the units they build, the pod they are for. `spans` makes a trace of it."""
+"""A birth while it is open: the units that processes build, and the pod they are for. `spans` makes a trace of it."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
 
-from otel_kernel.births.arguments import BIRTH_VERBS, Command, Tool
+from otel_kernel.births.arguments import BIRTH_VERBS, Tool
 from otel_kernel.births.identity import Identity
+from otel_kernel.births.process import Process
 from otel_kernel.births.trace import SpanLink
-from otel_kernel.kernel.events import Call, End, Ending, Exec, Loss, Wait
+from otel_kernel.kernel.events import Call, End, Loss
 
-ProcessKey = tuple[int, int]  # host PID, time of its fork: PIDs are reused
-
-CLONES = frozenset({"clone", "clone3", "fork", "vfork"})
-EXECS = frozenset({"execve", "execveat"})
 NO_LOSS = Loss(0, 0, 0)
 
 
@@ -36,98 +33,6 @@ class Kind(StrEnum):
     CONTAINER_RESTART = "container restart"
 
 
-class Image(NamedTuple):
-    """A program that a process was, before the entry point."""
-
-    command: Command
-    path: str
-    arguments: tuple[str, ...]
-
-
-@dataclass(slots=True, eq=False)
-class Process:
-    """A process of a lineage."""
-
-    key: ProcessKey
-    parent_key: ProcessKey
-    unit: "Unit"
-    first_ns: int
-    forker: "Process | None" = None  # the parent, when that takes part too
-    vpid: int = 0
-    clone_flags: int = 0
-    inherited: Command | None = None  # what its parent was when it was forked
-    images: list[Image] = field(default_factory=list)
-    calls: list[Call] = field(default_factory=list)
-    waits: list[Wait] = field(default_factory=list)
-    records: int = 0  # forks, execs and ends
-    execs: int = 0
-    last_exec_ns: int = 0
-    entry: Exec | None = None
-    end: End | None = None
-    exit: End | None = None  # of the container's own program, after the entry point
-
-    @property
-    def command(self) -> Command | None:
-        """The last image's command line before the entry point."""
-        return self.images[-1].command if self.images else self.inherited
-
-    @property
-    def is_shim(self) -> bool:
-        """Whether it is a shim that serves, not one that starts another."""
-        command = self.command
-        return command is not None and command.tool is Tool.SHIM and command.verb is None
-
-    @property
-    def is_init(self) -> bool:
-        """Whether it is a stage of `runc init`."""
-        command = self.command
-        return command is not None and command.tool is Tool.RUNTIME and command.verb == "init"
-
-    @property
-    def handed_over(self) -> bool:
-        """Whether it is a shim that became a daemon."""
-        return self.end is not None and self.end.ending is Ending.HANDED_OVER
-
-    def hand_over_call(self) -> Call | None:
-        """Return the clone that made a shim's first runtime child, if it was told."""
-        if not self.handed_over or self.end is None:
-            return None
-        told = [c for c in self.calls if c.name in CLONES and c.child_pid and c.start_ns <= self.end.ns]
-        return max(told, key=lambda call: call.start_ns, default=None)
-
-    @property
-    def end_ns(self) -> int:
-        """When its span ends: exit, return of the entry point's execve, hand-over; while it runs its last event."""
-        last = max((*(c.end_ns for c in self.calls), *(w.end_ns for w in self.waits), self.first_ns, self.last_exec_ns))
-        if self.end is None:
-            return last
-        if self.handed_over:
-            call = self.hand_over_call()
-            return call.end_ns if call else self.end.ns
-        if self.entry is not None:
-            return max(self.entry_ns or 0, last)
-        return max(self.end.ns, last)
-
-    @property
-    def entry_call(self) -> Call | None:
-        """The execve of the container's program, if its return was told."""
-        if self.entry is None:
-            return None
-        ns = self.entry.ns
-        calls = reversed(self.calls)
-        return next(
-            (c for c in calls if c.name in EXECS and c.return_value == 0 and c.start_ns <= ns <= c.end_ns), None
-        )
-
-    @property
-    def entry_ns(self) -> int | None:
-        """When the execve of the container's program returned."""
-        if self.entry is None:
-            return None
-        call = self.entry_call
-        return call.end_ns if call else self.entry.ns
-
-
 @dataclass(slots=True, eq=False)
 class Unit:
     """A sandbox, a container, or a pod's volumes while they are built."""
@@ -145,6 +50,8 @@ class Unit:
     daemon_calls: list[Call] = field(default_factory=list)
     daemon_cgroup_writes: int = 0
     late: int = 0  # records of processes whose end had been told
+    records: int = 0
+    dropped: int = 0  # calls and waits for which there was no room
     discarded: bool = False  # not a birth after all: its records are read and dropped
     tokens: list[str] = field(default_factory=list)  # by which daemons' calls are known to be its own
 
@@ -196,21 +103,17 @@ class Unit:
         """Whether an entry point may still come of what runs."""
         return self.entry is None and self.alive > 0
 
-    def entered_by(self, ns: int) -> bool:
-        """Whether its entry point ran before this time."""
-        return self.entry is not None and self.entry.entry is not None and self.entry.entry.ns <= ns
-
     def takes(self, call: Call) -> None:
         """Make a daemon's call part of it."""
         self.daemon_calls.append(call)
         self.last_ns = max(self.last_ns, call.end_ns)
-        self.first_ns = min(self.first_ns, call.start_ns)
-        if self.birth is not None:
-            self.birth.first_ns = min(self.birth.first_ns, call.start_ns)
+        self.begins(call.start_ns)
 
-    def runs(self) -> Iterator[Process]:
-        """Yield the container's own programs that have ended."""
-        return (process for process in self.processes if process.exit is not None)
+    def begins(self, ns: int) -> None:
+        """Take in that something of it happened at this time, maybe before all that was known."""
+        self.first_ns = min(self.first_ns, ns)
+        if self.birth is not None:
+            self.birth.first_ns = min(self.birth.first_ns, ns)
 
 
 class CgroupStep(NamedTuple):
@@ -233,6 +136,7 @@ class Pod:
     was_born: bool = False  # its birth was exported, or over before this agent began
     had_cgroup: bool = False  # its cgroup was there before this agent began
     had_containers: bool = False
+    is_gone: bool = False  # its cgroup was removed
     expected: frozenset[str] | None = None  # names of the containers in its spec, once known
 
     @property
@@ -279,6 +183,24 @@ class Birth:
     def containers(self) -> list[Unit]:
         """The containers' units."""
         return [unit for unit in self.units if unit.is_container]
+
+    @property
+    def in_order(self) -> list[Unit]:
+        """All units, in the order of their beginning."""
+        return sorted(self.units, key=lambda unit: unit.first_ns)
+
+    @property
+    def taken_down(self) -> bool:
+        """Whether its pod was ended on purpose: the sandbox's own program ends last of all."""
+        sandbox = self.sandboxes[-1:]
+        return self.cgroup_removed or any(process.exit is not None for unit in sandbox for process in unit.processes)
+
+    def runs(self) -> Iterator[tuple[Unit, Process, End]]:
+        """Yield the containers' own programs that have ended, with their ends."""
+        for unit in self.in_order:
+            for process in unit.processes if unit.is_container else ():
+                if process.exit is not None:
+                    yield unit, process, process.exit
 
     def adds(self, unit: Unit) -> None:
         """Make a unit part of it."""

@@ -4,7 +4,8 @@ from collections.abc import Iterable
 
 from otel_kernel.births.arguments import pod_uid_in
 from otel_kernel.births.daemon_calls import DaemonCalls, Item, ids_in, mounted_target, snapshot_of, tokens_of
-from otel_kernel.births.model import Birth, Pod, Process, Unit
+from otel_kernel.births.model import Birth, Pod, Unit
+from otel_kernel.births.process import Process
 from otel_kernel.births.register import PodRegister
 from otel_kernel.kernel.events import Call, CgroupWrite
 
@@ -73,10 +74,6 @@ class Ownership:
     def _give(self, item: Item, unit: Unit) -> None:
         if isinstance(item, CgroupWrite):
             unit.daemon_cgroup_writes += 1
-            return
-        if item.name == "umount2" and unit.entered_by(item.start_ns):
-            # The runtime takes down what it built: a pod may live shorter than the quiet period.
-            self.waiting.unmatched += 1
             return
         unit.takes(item)
         for token in _taught(item, unit):

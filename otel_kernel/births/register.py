@@ -47,9 +47,13 @@ class PodRegister:
 
     def removed(self, pod: Pod) -> None:
         """Remember a pod whose cgroup is gone for a little longer."""
+        pod.is_gone = True
         self._removed.append(pod)
         while len(self._removed) > _REMOVED_KEPT:
-            self._forget(self._removed.popleft())
+            gone = self._removed.popleft()
+            # A static pod comes back under its old UID.
+            if gone.is_gone:
+                self._forget(gone)
 
     def _join(self, pod: Pod, same: Pod) -> None:
         pod.sandbox_ids |= same.sandbox_ids

@@ -3,31 +3,24 @@
 import hashlib
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal
+from typing import NamedTuple
 
-from otel_kernel.births import attributes, certificate, steps, tree
+from otel_kernel.births import attributes, certificate, status, steps, tree
+from otel_kernel.births.assembly_settings import AssemblySettings
 from otel_kernel.births.attributes import Bag
-from otel_kernel.births.model import Birth, Completion, Kind, Process, Unit
+from otel_kernel.births.model import Birth, Completion, Kind, Unit
+from otel_kernel.births.process import Process
 from otel_kernel.births.trace import Span, SpanEvent, SpanLink, Trace
 from otel_kernel.births.tree import Moment, Node
-from otel_kernel.kernel.events import Call, Loss
+from otel_kernel.kernel.events import Call, End, Loss
 
 SCOPE = "otel_kernel.ebpf"
 _RANDOM_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
-_CERTIFICATES_OF = frozenset(Completion) - {Completion.AGENT_STARTED}
 
 
-@dataclass(frozen=True, slots=True)
-class TraceSettings:
-    """How a trace is told."""
+class Seen(NamedTuple):
+    """What the assembly knows beside the birth."""
 
-    folded: bool
-    single_service: bool
-    arguments: Literal["off", "redacted", "full"]
-    service_name: str
-    node_name: str | None
-    cgroup_writes_known: bool
     loss: Loss
     service_of_daemon: Callable[[Call], str | None]
 
@@ -49,99 +42,74 @@ def span_id(trace: bytes, key: str, sequence: int) -> bytes:
     return hashlib.sha256(b"%b\0%b\0%d" % (trace, key.encode("utf-8", "surrogatepass"), sequence)).digest()[:8]
 
 
-def build(birth: Birth, completed: Completion, settings: TraceSettings) -> Trace:
+def build(birth: Birth, completed: Completion, settings: AssemblySettings, seen: Seen) -> Trace:
     """Return the trace of a birth as far as it came."""
-    style = tree.Style(settings.folded, settings.arguments, settings.service_of_daemon)
-    units = [(unit, _unit(unit, birth, settings, style)) for unit in sorted(birth.units, key=lambda u: u.first_ns)]
-    root = _root(birth, [node for _, node in units], settings)
-    for unit in birth.units:
-        for process in unit.runs():
-            root.children.append(_run(unit, process, settings))
+    style = tree.Style(settings.calls == "folded", settings.arguments, seen.service_of_daemon)
+    failures = status.failures(birth, lossy=seen.loss.lost > birth.loss_before.lost)
+    units = [(unit, _unit(unit, failures, settings.service_name, style)) for unit in birth.in_order]
+    runs = [_run(unit, process, ended, settings.service_name) for unit, process, ended in birth.runs()]
+    root = _root(birth, [node for _, node in units], settings.service_name)
+    root.children += runs
     root.fit()
-    _tell(root, birth, completed, settings)
-    _finish(root, birth, units)
+    root.attributes |= certificate.completion(completed) | certificate.duration(birth)
+    if completed is not Completion.AGENT_STARTED:
+        root.attributes |= certificate.certificate(birth, cgroup_writes_known=settings.cgroup_writes_known)
+    root.attributes |= certificate.ledger(birth, seen.loss, root)
+    _add_reason(root, birth, failures)
+    _add_steps(root, birth, units)
     return _trace(root, birth, completed, settings)
 
 
-def _unit(unit: Unit, birth: Birth, settings: TraceSettings, style: tree.Style) -> Node:
-    node = tree.of_unit(unit, settings.service_name, style)
+def _unit(unit: Unit, failures: dict[Unit, str], service: str, style: tree.Style) -> Node:
+    node = tree.of_unit(unit, service, style)
+    node.error = failures.get(unit)
     if unit.is_sandbox and unit.identity.container_id:
         node.attributes["otel_kernel.sandbox.id"] = unit.identity.container_id
-    lossy = settings.loss.lost > birth.loss_before.lost
-    node.error = certificate.failure(unit, lossy=lossy)
     if unit.entry is not None and unit.entry.entry_ns is not None:
         node.moments.append(Moment("entry point", unit.entry.entry_ns, {"process.pid": unit.entry.key[0]}))
     return node
 
 
-def _run(unit: Unit, process: Process, settings: TraceSettings) -> Node:
+def _run(unit: Unit, process: Process, ended: End, service: str) -> Node:
     """Return the life of a container's own program that ended within the birth; its inside is not traced."""
-    ended = process.exit
-    if ended is None:
-        raise ValueError("the program has not ended")
-    code = attributes.status_code(ended.exit_status)
+    code = status.code_of(ended.exit_status)
     name = f"run {unit.identity.container_name}" if unit.identity.container_name else "run"
     bag: Bag = {"otel_kernel.level": "unit", "process.pid": process.key[0], "process.exit.code": code}
-    start_ns = process.entry_ns or ended.ns
-    node = Node(name, start_ns, ended.ns, settings.service_name, bag, key=f"run {process.key[0]} {process.key[1]}")
+    key = f"run {process.key[0]} {process.key[1]}"
+    node = Node(name, process.entry_ns or ended.ns, ended.ns, service, bag, key)
     node.container_id = unit.identity.container_id
-    node.error = f"exit code {code}" if code else None
+    node.error = status.exited(ended.exit_status)
     return node
 
 
-def _root(birth: Birth, units: list[Node], settings: TraceSettings) -> Node:
-    if birth.kind is not Kind.BIRTH and len(units) == 1:
-        root = units[0]
+def _root(birth: Birth, units: list[Node], service: str) -> Node:
+    if birth.kind is not Kind.BIRTH:
+        (root,) = units
         root.name = str(birth.kind)
         return root
-    root = Node(str(birth.kind), birth.first_ns, birth.first_ns, settings.service_name, {"otel_kernel.level": "birth"})
-    root.key = "birth"
-    root.children = units
-    for changed in birth.cgroup_steps:
-        if not birth.units:
-            root.end_ns = max(root.end_ns, changed.ns)
-    return root
+    end_ns = birth.first_ns if units else max((step.ns for step in birth.cgroup_steps), default=birth.first_ns)
+    return Node(
+        str(birth.kind), birth.first_ns, end_ns, service, {"otel_kernel.level": "birth"}, "birth", children=units
+    )
 
 
-def _tell(root: Node, birth: Birth, completed: Completion, settings: TraceSettings) -> None:
-    told = certificate.completion(completed) | certificate.duration(birth)
-    if completed in _CERTIFICATES_OF:
-        told |= certificate.certificate(birth, cgroup_writes_known=settings.cgroup_writes_known)
-    told |= certificate.ledger(birth, settings.loss, root)
-    reason = _reason(birth, settings)
-    if reason:
-        told["otel_kernel.birth.reason"] = attributes.text(reason)
-        if not birth.unresolved:
-            root.error = attributes.text(reason)
-    root.attributes |= told
+def _add_reason(root: Node, birth: Birth, failures: dict[Unit, str]) -> None:
+    reason = status.unresolved(birth) if birth.unresolved else status.of_birth(birth, failures)
+    if reason is None:
+        return
+    root.attributes["otel_kernel.birth.reason"] = attributes.text(reason)
+    if not birth.unresolved:
+        root.error = attributes.text(reason)
 
 
-def _reason(birth: Birth, settings: TraceSettings) -> str | None:
-    """Return why a birth failed: its last attempt at the sandbox, or at one of its containers."""
-    if birth.unresolved:
-        told = (unit.identity.failure for unit in birth.units)
-        return f"unresolved: {next((why for why in told if why), 'no source named its pod')}"
-    lossy = settings.loss.lost > birth.loss_before.lost
-    last: dict[str, Unit] = {}
-    for unit in sorted((unit for unit in birth.units if not unit.is_volumes), key=lambda unit: unit.first_ns):
-        last[unit.name if unit.identity.container_name or unit.is_sandbox else str(id(unit))] = unit
-    failed = [f"{unit.name} {why}" for unit in last.values() if (why := certificate.failure(unit, lossy=lossy))]
-    runs = [(unit, process.exit) for unit in last.values() for process in unit.runs()]
-    for unit, ended in runs:
-        code = attributes.status_code(ended.exit_status) if ended else 0
-        if code:
-            failed.append(f"{unit.name} exited with {code}")
-    return "; ".join(failed) or None
-
-
-def _finish(root: Node, birth: Birth, units: list[tuple[Unit, Node]]) -> None:
+def _add_steps(root: Node, birth: Birth, units: list[tuple[Unit, Node]]) -> None:
     moments, dropped = steps.of(birth, units)
     root.moments += moments
     if dropped:
         root.attributes["otel_kernel.birth.steps.dropped"] = dropped
 
 
-def _trace(root: Node, birth: Birth, completed: Completion, settings: TraceSettings) -> Trace:
+def _trace(root: Node, birth: Birth, completed: Completion, settings: AssemblySettings) -> Trace:
     pod = attributes.of_pod(birth.pod.identity, settings.node_name)
     runtime = birth.pod.identity.runtime_name
     containers = {
@@ -149,23 +117,30 @@ def _trace(root: Node, birth: Birth, completed: Completion, settings: TraceSetti
         for unit in birth.containers
         if unit.identity.container_id
     }
-    from_start = birth.kind is Kind.BIRTH and completed is not Completion.AGENT_STARTED and not birth.unresolved
-    first = birth.sandboxes[0].identity.container_id if birth.sandboxes else None
-    container_id = birth.units[0].identity.container_id if birth.kind is not Kind.BIRTH or birth.unresolved else None
-    sandbox_id = first or (birth.units[0].identity.sandbox if birth.units else None)
-    identifier = trace_id(birth.pod.identity.pod_uid, (sandbox_id, container_id, birth.first_ns), from_start=from_start)
+    identifier = _trace_id(birth, completed)
     links = (birth.pod.root,) if birth.kind is not Kind.BIRTH and birth.pod.root else ()
-    spans = _Writer(identifier, birth.unix_offset_ns, settings).spans(root, links)
+    service = settings.service_name if settings.services == "single" else None
+    spans = _Writer(identifier, birth.unix_offset_ns, service).spans(root, links)
     return Trace(identifier, SCOPE, tuple(spans), pod, containers)
+
+
+def _trace_id(birth: Birth, completed: Completion) -> bytes:
+    whole = birth.kind is Kind.BIRTH and not birth.unresolved
+    first = birth.in_order[0].identity if birth.units else None
+    sandboxes = (unit.identity.container_id for unit in birth.sandboxes)
+    sandbox_id = next(sandboxes, first.sandbox if first else None)
+    container_id = first.container_id if first and not whole else None
+    from_start = whole and completed is not Completion.AGENT_STARTED
+    return trace_id(birth.pod.identity.pod_uid, (sandbox_id, container_id, birth.first_ns), from_start=from_start)
 
 
 class _Writer:
     """Writes nodes as spans of one trace, counting each unit's and process's own."""
 
-    def __init__(self, identifier: bytes, unix_offset_ns: int, settings: TraceSettings) -> None:
+    def __init__(self, identifier: bytes, unix_offset_ns: int, single_service: str | None) -> None:
         self._trace_id = identifier
         self._offset_ns = unix_offset_ns
-        self._single = settings.service_name if settings.single_service else None
+        self._single = single_service
         self._sequences: dict[str, int] = {}
 
     def spans(self, root: Node, links: tuple[SpanLink, ...]) -> list[Span]:

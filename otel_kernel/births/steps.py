@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from otel_kernel.births.model import CLONES, EXECS, Birth, Unit
+from otel_kernel.births.model import Birth, Unit
+from otel_kernel.births.process import CLONES, EXECS
 from otel_kernel.births.tree import MOUNTS, Moment, Node
 
 STEPS_MAX = 128

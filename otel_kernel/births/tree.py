@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Literal
 
-from otel_kernel.births import attributes
+from otel_kernel.births import attributes, status
 from otel_kernel.births.arguments import Tool
+from otel_kernel.births.assembly_settings import Arguments
 from otel_kernel.births.attributes import Bag
-from otel_kernel.births.model import Process, Unit
+from otel_kernel.births.model import Unit
+from otel_kernel.births.process import Process
 from otel_kernel.kernel.events import Call, Wait
 
 MOUNTS = frozenset(
@@ -69,7 +70,7 @@ class Style:
     """How a tree is drawn."""
 
     folded: bool
-    arguments: Literal["off", "redacted", "full"]
+    arguments: Arguments
     service_of_daemon: Callable[[Call], str | None]
 
 
@@ -153,18 +154,11 @@ def _process(stages: list[Process], style: Style) -> Node:
         attributes.of_processes(stages, style.arguments),
         key=f"{stages[0].key[0]} {stages[0].key[1]}",
     )
-    code = attributes.exit_code(stages)
-    if code:
-        node.error = f"killed by signal {code - 128}" if _was_killed(stages) else f"exit code {code}"
+    node.error = status.exited(status.exit_status(stages) or 0)
     calls = sorted((call for process in stages for call in process.calls), key=lambda call: call.start_ns)
     waits = [wait for process in stages for wait in process.waits if wait.name not in _IDLE]
     _draw(node, calls, waits, lambda _: node.service, style)
     return node
-
-
-def _was_killed(stages: list[Process]) -> bool:
-    ends = [process.end for process in stages if process.end is not None and process.end.exit_status]
-    return bool(ends) and ends[-1].exit_status & 0x7F != 0
 
 
 def _parent(stages: list[Process], nodes: dict[Process, Node], unit: Node) -> Node:

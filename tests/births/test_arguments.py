@@ -122,6 +122,8 @@ def test_a_re_executed_program_goes_by_its_first_argument(path: str) -> None:
 def test_a_cut_command_line_names_no_half_id() -> None:
     """Of a command line that was cut the last argument is not trusted."""
     assert said(f"runc create --bundle /b {ID[:20]}", Decision.RUNTIME, truncated=True).container_id is None
+    whole = said(f"runc create --bundle /run/k8s.io/{ID} --pid-file /p {ID[:20]}", Decision.RUNTIME, truncated=True)
+    assert whole.container_id == ID
 
 
 def test_redaction_keeps_what_is_no_secret() -> None:

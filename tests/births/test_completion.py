@@ -1,10 +1,12 @@
 """When a birth is over, and what is then said about it."""
 
+import pytest
+
 from otel_kernel.births.assembly import Assembly, AssemblySettings
 from otel_kernel.births.trace import Trace
-from otel_kernel.kernel.events import Loss
+from otel_kernel.kernel.events import Loss, Role
 from tests.births import invariants
-from tests.births.story import OFFSET, SANDBOX, SECOND, UID, Story, assemble, container_id, feed, named, only
+from tests.births.story import OFFSET, SANDBOX, SECOND, STATE, UID, Story, assemble, container_id, feed, only
 
 COMPLETION = "otel_kernel.birth.completion"
 COMPLETE = "otel_kernel.birth.complete"
@@ -140,7 +142,7 @@ def test_a_pod_that_was_there_before_the_agent_has_no_birth() -> None:
     story.after(5000)
     story.shim = story.start_shim()
     story.events[2:] = []
-    story.shim.role = story.shim.role.DAEMON
+    story.shim.role = Role.DAEMON
     story.born_container("late")
     _, (told,) = assemble(story, AssemblySettings(started_ns=started_ns))
     invariants.check(told)
@@ -166,28 +168,34 @@ def test_a_sandbox_half_seen_says_so_and_counts_nothing() -> None:
     assert told.pod["k8s.pod.uid"] == UID
 
 
-def test_a_start_without_its_making_is_half_seen_and_not_red() -> None:
+@pytest.mark.parametrize(("after_ms", "completed"), [(100, "agent_started"), (60_000, "quiet")])
+def test_a_start_without_its_making_is_not_red(after_ms: int, completed: str) -> None:
     """Of a container that was made before the agent looked, a missing entry point proves nothing."""
-    story = Story().born_sandbox()
-    story.born_container("one")
-    story.after(30_000)
+    story = Story()
+    shim = story.start_shim()
+    shim.role = Role.DAEMON
+    story.events.clear()
+    started_ns = story.now
+    story.after(after_ms)
     identifier = container_id("two")
     story._bundle_told(identifier, "two")
     story._runtime(f"runc start {identifier}").exit()
-    _, (_, told) = assemble(story)
+    _, (told,) = assemble(story, AssemblySettings(started_ns=started_ns))
+    assert told.spans[0].name == "container start"
     assert told.spans[0].error is None
-    assert root(told)[COMPLETION] == "agent_started"
+    assert root(told)[COMPLETION] == completed
 
 
-def test_what_a_short_pod_takes_down_is_not_its_birth() -> None:
-    """A pod that ends within the quiet period is unmounted by its runtime: that does not make its birth longer."""
+def test_what_is_taken_down_within_the_birth_belongs_to_it() -> None:
+    """A container that ends before the birth is over is unmounted by its daemon: its unit ends with that."""
     story = Story().pod_cgroup().born_sandbox()
-    story.born_container("app")
-    born_ns = story.now
-    story.after(900).daemon("umount2", target=story.netns)
+    story.born_container("setup")
     assert story.shim is not None
-    story.daemon("umount2", key=story.shim.key, target=f"/x/{SANDBOX}/rootfs")
+    story.after(900).daemon("umount2", key=story.shim.key, target=f"{STATE}/{container_id('setup')}/rootfs")
+    taken_down_ns = story.now
     assembly, (told,) = assemble(story)
-    assert told.spans[0].end_unix_ns <= born_ns + OFFSET
-    assert assembly.counters.daemon_calls_unmatched == 2
-    assert named(told, "umount2") == []
+    assert only(told, "container setup").end_unix_ns == taken_down_ns + OFFSET
+    duration = root(told)["otel_kernel.birth.duration"]
+    assert isinstance(duration, float)
+    assert duration < 0.1
+    assert assembly.counters.daemon_calls_unmatched == 0

@@ -218,6 +218,7 @@ def test_a_clone_of_an_earlier_owner_of_the_pid_is_not_taken() -> None:
         (f"/kubepods/pod{UID}/{APP}", [UID, APP]),
         (f"/kubepods-pod{UID.replace('-', '_')}.slice/crio-{APP}.scope", [UID, APP]),
         (f"/var/lib/kubelet/pods/{'0' * 32}/volumes", ["0" * 32]),
+        (f"/var/lib/kubelet/pods/{UID}/volumes/{APP}/{'0' * 32}", [UID]),
         ("/x/" + "a" * 65, []),
         ("/deadbeef/pods", []),
     ],

@@ -25,7 +25,7 @@ def test_a_missing_entry_point_is_red_with_its_reason() -> None:
     failed_container(story, "app")
     _, (told,) = assemble(story)
     invariants.check(told)
-    assert only(told, "container app").error == "ended without an entry point: runc create exited with 1"
+    assert only(told, "container app").error == "ended without an entry point: runc create: exit code 1"
     assert told.spans[0].error == told.spans[0].attributes[REASON]
     assert "container app ended without an entry point" in str(told.spans[0].error)
     assert named(told, "runc create")[-1].error == "exit code 1"
@@ -63,7 +63,7 @@ def test_a_sandbox_that_is_tried_again_is_a_second_unit() -> None:
     _, (told,) = assemble(story)
     invariants.check(told)
     first, again = named(told, "sandbox")
-    assert first.error == "ended without an entry point: ptp exited with 1"
+    assert first.error == "ended without an entry point: ptp: exit code 1"
     assert again.error is None
     assert told.spans[0].error is None
     assert first.attributes["otel_kernel.sandbox.id"] == SANDBOX
@@ -79,7 +79,7 @@ def test_a_sandbox_that_fails_for_good_is_red() -> None:
     story.cni(code=1)
     story.pod_cgroup("rmdir")
     _, (told,) = assemble(story)
-    assert told.spans[0].attributes[REASON] == "sandbox ended without an entry point: ptp exited with 1"
+    assert told.spans[0].attributes[REASON] == "sandbox ended without an entry point: ptp: exit code 1"
 
 
 def test_a_signal_is_told_as_one() -> None:
@@ -118,7 +118,36 @@ def test_a_failing_run_is_red() -> None:
     story.events.append(End(story.now, *init.key, Ending.EXIT, 3 << 8, 0, 0, 0, 0, 0))
     _, (told,) = assemble(story)
     assert only(told, "run setup").error == "exit code 3"
-    assert told.spans[0].attributes[REASON] == "container setup exited with 3"
+    assert told.spans[0].attributes[REASON] == "container setup: exit code 3"
+
+
+def test_a_pod_that_is_deleted_was_born_all_the_same() -> None:
+    """Programs that are killed because their pod is deleted within the quiet period leave the birth as it was."""
+    story = Story().pod_cgroup()
+    story.network_namespace()
+    story.cni()
+    story.start_shim()
+    _, pause = story.create(SANDBOX)
+    story.start(SANDBOX, pause)
+    app = story.born_container("app")
+    for process in (app, pause):
+        story.after(100)
+        story.events.append(End(story.now, *process.key, Ending.EXIT, 9, 0, 0, 0, 0, 0))
+    _, (told,) = assemble(story)
+    invariants.check(told)
+    assert only(told, "run app").error == "killed by signal 9"
+    assert named(told, "run") == []
+    assert told.spans[0].error is None
+    assert REASON not in told.spans[0].attributes
+
+
+def test_a_program_that_is_killed_in_a_living_pod_is_red() -> None:
+    """Without its pod's end a kill is a failure, of memory say."""
+    story = Story().pod_cgroup().born_sandbox()
+    app = story.born_container("app")
+    story.events.append(End(story.now, *app.key, Ending.EXIT, 9, 0, 0, 0, 0, 0))
+    _, (told,) = assemble(story)
+    assert told.spans[0].attributes[REASON] == "container app: killed by signal 9"
 
 
 def test_what_is_not_a_birth_leaves_nothing() -> None:

@@ -3,7 +3,7 @@
 from otel_kernel.births.assembly import Assembly, AssemblySettings
 from otel_kernel.births.trace import Trace
 from tests.births import invariants
-from tests.births.story import OFFSET, SECOND, UID, Story, assemble, container_id, feed, only
+from tests.births.story import OFFSET, SANDBOX, SECOND, UID, Story, assemble, container_id, feed, only
 
 
 def told_of(story: Story) -> list[Trace]:
@@ -77,6 +77,49 @@ def test_a_birth_is_told_once_per_pod() -> None:
     story.pod_cgroup(cgroup_id=7050)
     story.volumes("umount")
     assert [trace.spans[0].name for trace in told_of(story)] == ["pod birth"]
+
+
+def test_a_static_pod_that_comes_back_is_remembered() -> None:
+    """A pod whose cgroup is made again is not forgotten when others go."""
+    story = Story(uid="0" * 32).pod_cgroup().born_sandbox()
+    story.born_container("app")
+    story.after(30_000).pod_cgroup("rmdir").pod_cgroup("mkdir", 7001)
+    assembly, (birth,) = assemble(story)
+    for number in range(300):
+        other = Story(uid=f"11111111-2222-4333-8444-{number:012d}", now=story.now)
+        feed(assembly, other.pod_cgroup(cgroup_id=90_000 + number).pod_cgroup("rmdir", 90_000 + number).events)
+    story.events.clear()
+    story.after(30_000)
+    story.born_container("app", container_id("app-2"))
+    traces = feed(assembly, story.events) + assembly.due(story.now + 20 * SECOND)
+    (restart,) = [trace for trace in traces if trace.pod["k8s.pod.uid"] == story.uid]
+    assert restart.spans[0].name == "container restart"
+    assert restart.spans[0].links[0].trace_id == birth.trace_id
+
+
+def test_names_told_before_the_uid_join_the_open_birth() -> None:
+    """A sandbox that CNI names, without UID, becomes part of its pod's birth once the bundle tells the UID."""
+    story = Story().pod_cgroup()
+    story.facts(source="cni-env", container_id=SANDBOX, sandbox_id=SANDBOX, is_sandbox=True, pod_name="web")
+    story.born_sandbox()
+    story.born_container("app")
+    (birth,) = told_of(story)
+    assert birth.trace_id.hex() == UID.replace("-", "")
+    assert "pod: cgroup mkdir" in [event.attributes["otel_kernel.step.action"] for event in birth.spans[0].events]
+
+
+def test_names_told_before_the_uid_do_not_hide_a_restart() -> None:
+    """A sandbox made anew that is first known by name alone is a restart once its UID is told."""
+    story = born()
+    sandbox = "b" * 64
+    second = Story(sandbox=sandbox, netns="/n/2/x", now=story.now, pid=story.pid)
+    second.facts(source="cni-env", container_id=sandbox, sandbox_id=sandbox, is_sandbox=True, pod_name="web")
+    second.born_sandbox()
+    story.events += second.events
+    story.now = second.now
+    _, restart = told_of(story)
+    assert restart.spans[0].name == "sandbox restart"
+    assert restart.spans[0].links
 
 
 def test_unmounting_begins_no_birth() -> None:
