@@ -102,7 +102,10 @@ class Cri:
             labels=pod.labels,
             linux=message.LinuxPodSandboxConfig(
                 cgroup_parent=pod.cgroup,
-                security_context=message.LinuxSandboxSecurityContext(namespace_options=_namespaces(pod)),
+                security_context=message.LinuxSandboxSecurityContext(
+                    namespace_options=_namespaces(pod),
+                    privileged=any(container.privileged for container in pod.containers),
+                ),
             ),
         )
 

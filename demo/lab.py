@@ -85,6 +85,10 @@ class Lab:
         """Make the pod's cgroup, the first thing that a kubelet does for it."""
         make_pod_cgroup(pod.cgroup, self.directory / "cgroups")
 
+    def remove_cgroup(self, pod: Pod) -> None:
+        """Remove the pod's cgroup, the last thing that a kubelet does to it."""
+        remove_pod_cgroup(pod.cgroup)
+
     def create(self, born: BornPod, container: Container) -> BornPod:
         """Create one more container in the pod, without starting it."""
         return born.with_container(container, self.cri.create(born.pod, born.sandbox_id, container))
@@ -112,7 +116,7 @@ class Lab:
     def remove(self, born: BornPod) -> None:
         """Remove the pod and its cgroup."""
         self.cri.remove_sandbox(born.sandbox_id)
-        remove_pod_cgroup(born.pod.cgroup)
+        self.remove_cgroup(born.pod)
 
     def refused_network(self) -> RefusedNetwork:
         """Return a context in which no sandbox gets a network."""

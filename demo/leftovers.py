@@ -48,13 +48,13 @@ def make_pod_cgroup(name: str, record: Path) -> None:
     """Make the pod's cgroup in every hierarchy, as the kubelet does before it asks for a sandbox."""
     with record.open("a") as names:
         names.write(f"{name}\n")
-    for root in _hierarchies():
+    for root in hierarchies():
         (root / name.lstrip("/")).mkdir(parents=True, exist_ok=True)
 
 
 def remove_pod_cgroup(name: str) -> None:
     """Remove the pod's cgroup from every hierarchy, and the groups above it that hold no other pod."""
-    for root in _hierarchies():
+    for root in hierarchies():
         cgroup = root / name.strip("/")
         remove_cgroup(cgroup)
         for parent in cgroup.relative_to(root).parents:
@@ -80,7 +80,7 @@ def remove_cgroup(cgroup: Path) -> None:
                 break
 
 
-def _hierarchies() -> Iterator[Path]:
+def hierarchies() -> Iterator[Path]:
     """Yield where each cgroup file system is mounted below the cgroup root (v2, v1 or hybrid)."""
     for line in Path("/proc/self/mounts").read_text().splitlines():
         _, target, kind, *_ = line.split()
@@ -100,7 +100,7 @@ def _cgroup(bundle: Path) -> str:
 
 
 def _paths(cgroup: str) -> list[Path]:
-    return [root / cgroup.lstrip("/") for root in _hierarchies()] if cgroup.strip("/") else []
+    return [root / cgroup.lstrip("/") for root in hierarchies()] if cgroup.strip("/") else []
 
 
 def _shim_sockets(bundle: Path) -> Iterator[Path]:

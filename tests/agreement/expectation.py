@@ -49,12 +49,28 @@ class Total:
 
 
 @dataclass(frozen=True, slots=True)
+class Opens:
+    """How often openat and openat2 were called. `cut`: the thread was ended in the call, perhaps before it began."""
+
+    calls: int = 0
+    failed: int = 0
+    cut: int = 0
+
+    def __add__(self, other: "Opens") -> "Opens":
+        return Opens(self.calls + other.calls, self.failed + other.failed, self.cut + other.cut)
+
+    def allows(self, calls: int, failed: int) -> bool:
+        """Return whether the two counts agree."""
+        return self.calls - self.cut <= calls <= self.calls and failed == self.failed
+
+
+@dataclass(frozen=True, slots=True)
 class Expectation:
     """What the trace must say."""
 
     threads: dict[int, list[Step]]
     processes: dict[int, Total]  # the calls of each that began and ended inside the birth
-    opens: dict[int, tuple[int, int]]  # of the same: openat and openat2, all and failed
+    opens: dict[int, Opens]  # of the same
     syscalls: Total
     counts: dict[str, int]
 
@@ -90,9 +106,10 @@ def _by_thread(calls: Iterable[Call]) -> dict[int, list[Step]]:
     return threads
 
 
-def _opens(calls: list[Call]) -> tuple[int, int]:
+def _opens(calls: list[Call]) -> Opens:
     values = [call.value for call in calls if call.name in OPENS]
-    return len(values), sum(value is not None and value < 0 for value in values)
+    failed = sum(value is not None and value < 0 for value in values)
+    return Opens(len(values), failed, values.count(None))
 
 
 def _counts(lineages: list[Process], drawn: list[Call]) -> dict[str, int]:

@@ -53,19 +53,17 @@ class Birth:
         return self.root.attributes.get(f"otel_kernel.birth.{name}")
 
 
-def read_births(path: Path) -> dict[str, Birth]:
-    """Return the traces of an OTLP JSON-lines file by their ids. A last line still being written is left out."""
+def read_births(path: Path, uid: str) -> list[Birth]:
+    """Return a pod's traces in an OTLP JSON-lines file, in the order of their start. A line half written is left out."""
     spans: dict[str, list[Span]] = {}
-    for line in path.read_text().split("\n")[:-1] if path.exists() else []:
-        for span in _spans(json.loads(line)):
-            spans.setdefault(span.trace_id, []).append(span)
-    return {trace_id: Birth(tuple(found)) for trace_id, found in spans.items()}
-
-
-def of_pod(births: dict[str, Birth], uid: str) -> list[Birth]:
-    """Return every trace of a pod, in the order of their start."""
-    found = [birth for birth in births.values() if birth.root.resource.get("k8s.pod.uid") == uid]
-    return sorted(found, key=lambda birth: birth.root.start_ns)
+    lines = path.read_text().split("\n")[:-1] if path.exists() else []
+    for line in lines:
+        if uid in line:
+            for span in _spans(json.loads(line)):
+                spans.setdefault(span.trace_id, []).append(span)
+    found = [Birth(tuple(of_trace)) for of_trace in spans.values()]
+    mine = [birth for birth in found if birth.root.resource.get("k8s.pod.uid") == uid]
+    return sorted(mine, key=lambda birth: birth.root.start_ns)
 
 
 def _spans(request: dict[str, Any]) -> Iterator[Span]:

@@ -87,7 +87,8 @@ class _Play:
             return
         role = Role.CANDIDATE if parent.role is Role.DAEMON else parent.role
         child = Process(thread.id, parent, role, maker, parent.root_changed, parent.root_moved)
-        child.took_part, child.container_id = role is Role.LINEAGE, parent.container_id
+        if role is Role.LINEAGE:
+            child.took_part, child.container_id = True, parent.container_id
         self.roles.processes.append(child)
         self._process[id(thread)] = child
 

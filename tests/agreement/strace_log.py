@@ -13,7 +13,7 @@ RESUMED = re.compile(r"<\.\.\. (\w+|\?\?\?) resumed>")
 UNFINISHED = re.compile(r" ?<(?:unfinished|detached|pid changed to \d+) \.\.\.>$")
 ENDED = re.compile(r"\+\+\+ (?:exited with \d+|killed by \w+(?: \(core dumped\))?) \+\+\+$")
 SUPERSEDED = re.compile(r"\+\+\+ superseded by execve in pid (\d+) \+\+\+$")
-# What may hold brackets and commas that are none: strings, paths of descriptors (< and > are escaped in them), comments.
+# What may hold brackets and commas that are none: strings, paths of descriptors (< and > are escaped), comments.
 TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|(?<=[0-9D])<(?:[^<>\\]|\\.)*>|/\*.*?\*/|=>|[()\[\]{},]')
 RETURNED = re.compile(r"\s*= (\?|-?\d+|0x[0-9a-f]+)(?:<(?P<path>(?:[^<>\\]|\\.)*)>)?(?: (?P<rest>.*))?$", re.DOTALL)
 HOST_ID = re.compile(r"/\* (\d+) in strace's PID NS \*/")

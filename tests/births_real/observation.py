@@ -1,0 +1,111 @@
+"""What the agent said of the pods that the tests bear, and what holds for every birth."""
+
+import contextlib
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from demo.agent import Agent
+from demo.lab import BornPod
+from tests.agreement.otlp_birth import Birth, Span, read_births
+
+QUIET_S = 3  # two steps of one test are never that far apart
+LIMIT_S = 20
+COUNTS = (
+    "syscalls", "processes", "threads", "clones", "execs", "mounts", "namespaces", "namespace_ops", "cgroup_writes",
+    "containers",
+)  # fmt: skip
+
+
+class Observation:
+    """The births that one agent writes to a file."""
+
+    def __init__(self, agent: Agent, output: Path) -> None:
+        self.agent = agent
+        self._output = output
+
+    def births(self, uid: str) -> list[Birth]:
+        """Return the traces of a pod so far."""
+        return read_births(self._output, uid)
+
+    def wait(self, uid: str, count: int = 1, limit_s: float = LIMIT_S) -> list[Birth]:
+        """Return the traces of a pod once there are that many. Raises TimeoutError."""
+        deadline = time.monotonic() + limit_s
+        while len(found := self.births(uid)) < count:
+            if time.monotonic() > deadline:
+                said = "\n".join(self.agent.messages()[-5:])
+                raise TimeoutError(
+                    f"{len(found)} of {count} traces of {uid} within {limit_s} s; the agent said: {said}"
+                )
+            time.sleep(0.1)
+        return found
+
+    def settled(self, uid: str) -> list[Birth]:
+        """Return the traces of a pod after a time in which any further one would have come."""
+        time.sleep(2 * QUIET_S + 0.5)
+        return self.births(uid)
+
+    def the_birth(self, born: BornPod) -> Birth:
+        """Return the only trace of a pod that was born whole, once it is there and is sound."""
+        (birth,) = self.wait(born.pod.uid)
+        assert_whole(birth, born)
+        return birth
+
+
+@contextlib.contextmanager
+def observing(directory: Path, quiet_s: float = QUIET_S, **settings: str) -> Iterator[Observation]:
+    """Run an agent that writes births to a file, and end it; it must end well and without a complaint."""
+    output = directory / "births.jsonl"
+    mine = {"OUTPUT": f"file:{output}", "BIRTH_QUIET": str(quiet_s), "KUBERNETES": "off", **settings}
+    environment = {f"OTEL_KERNEL_{name}": value for name, value in mine.items()}
+    with Agent(environment, directory / "agent.log") as agent:
+        yield Observation(agent, output)
+        assert agent.stop() == 0
+    assert [line for line in agent.messages() if "Traceback" in line or "Error" in line] == []
+
+
+def units(birth: Birth) -> list[str]:
+    """Return the names of a birth's units in the order of their start."""
+    return [unit.name for unit in birth.at("unit")]
+
+
+def assert_whole(birth: Birth, born: BornPod) -> None:
+    """Assert what holds for each birth that went well and that the agent saw from its start."""
+    pod = born.pod
+    assert birth.root.name == "pod birth"
+    assert birth.root.resource["k8s.pod.name"] == pod.name
+    assert birth.root.resource["k8s.namespace.name"] == pod.namespace
+    assert birth.root.error is None
+    assert birth.count("completion") == "quiet"
+    assert birth.count("containers") == len(pod.containers) + len(pod.init_containers)
+    wanted = ["sandbox", *(f"container {container.name}" for container in (*pod.init_containers, *pod.containers))]
+    assert [name for name in units(birth) if not name.startswith("run ")] == wanted
+    ids = {span.resource["container.id"] for span in birth.at("unit") if span.name.startswith("container ")}
+    assert ids == set(born.container_ids.values())
+    assert_sound(birth)
+
+
+def assert_sound(birth: Birth) -> None:
+    """Assert what holds for each trace of a birth: complete, nothing lost, every span inside its parent, none empty."""
+    assert birth.count("events.lost") == 0
+    assert birth.count("probe_misses") == 0
+    if birth.root.level == "birth" and birth.count("completion") != "agent_started":
+        assert [name for name in COUNTS if birth.count(name) is None] == []
+    spans = {span.span_id: span for span in birth.spans}
+    assert len(spans) == len(birth.spans), "a span id occurs twice"
+    assert birth.spans[0] is birth.root, "the root does not come first"
+    wrong = [_told(span) for span in birth.spans if not span.start_ns < span.end_ns]
+    wrong += [
+        f"{_told(span)} outside {_told(spans[span.parent_id])}"
+        for span in birth.spans
+        if span.parent_id and not _is_inside(span, spans[span.parent_id])
+    ]
+    assert wrong == []
+
+
+def _is_inside(span: Span, parent: Span) -> bool:
+    return parent.start_ns <= span.start_ns and span.end_ns <= parent.end_ns
+
+
+def _told(span: Span) -> str:
+    return f"{span.level} {span.name} [{span.start_ns}, {span.end_ns}]"
