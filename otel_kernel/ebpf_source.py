@@ -102,8 +102,10 @@ class EbpfSource:
         return traces
 
     def _drain(self) -> None:
-        for event in self._probes.events():
-            for facts in self._identifier.facts(event):
+        # Bundles first: the container they describe may be gone in a moment, while the events are not.
+        told = [(event, self._identifier.facts(event)) for event in self._probes.events()]
+        for event, known in told:
+            for facts in known:
                 self._feed(facts)
             self._feed(event)
         for loss in self._losses():

@@ -2,6 +2,9 @@
 
 import time
 
+_READINGS = 32
+_GOOD_ENOUGH_NS = 2_000
+
 
 def boot_ns() -> int:
     """Return CLOCK_BOOTTIME in ns, the clock of every record (it goes on during suspend, unlike CLOCK_MONOTONIC)."""
@@ -9,11 +12,17 @@ def boot_ns() -> int:
 
 
 def unix_offset_ns() -> int:
-    """Return what to add to boot time to get Unix time, in ns, as of now. Of three readings the one taken quickest is the best."""
-    readings = []
-    for _ in range(3):
+    """Return what to add to boot time to get Unix time, in ns, as of now.
+
+    The reading taken quickest is the best: one between which the process lost its CPU is off by as long as that took.
+    """
+    best_ns, offset_ns = 1 << 63, 0
+    for _ in range(_READINGS):
         before = boot_ns()
         wall = time.time_ns()
         after = boot_ns()
-        readings.append((after - before, wall - (before + after) // 2))
-    return min(readings)[1]
+        if after - before < best_ns:
+            best_ns, offset_ns = after - before, wall - (before + after) // 2
+        if best_ns < _GOOD_ENOUGH_NS:
+            break
+    return offset_ns
