@@ -4,16 +4,19 @@
 static __always_inline void read_string(struct pending *c, u32 slot, u32 at, u32 max, u64 address) {
   if (!address || c->lengths[slot]) return;
   long n = bpf_probe_read_user_str(c->text + at, max, (void *)address);
-  if (n > 0 && n <= max) {
-    c->lengths[slot] = n;
-    if (n == max) c->flags |= TRUNCATED;
-  }
+  if (n <= 0 || n > max) return;
+  c->lengths[slot] = n;
+  u8 next = 0;
+  if (n == max && (bpf_probe_read_user(&next, 1, (void *)(address + max - 1)) || next)) c->flags |= CUT(slot);
 }
 
 #define READ_SOURCE(address) read_string(c, SLOT_SOURCE, SOURCE_AT, SOURCE_MAX, address)
 #define READ_TARGET(address) read_string(c, SLOT_TARGET, TARGET_AT, TARGET_MAX, address)
 #define READ_KIND(address) read_string(c, SLOT_KIND, KIND_AT, KIND_MAX, address)
 #define READ_DATA(address) read_string(c, SLOT_DATA, DATA_AT, DATA_MAX, address)
+
+// A bind mount and a moved one have no data, although many callers pass something.
+#define HAS_DATA(flags) (!((flags) & (MS_BIND | MS_MOVE)))
 
 // The strings of a call. Returns how many it names.
 static __always_inline u32 read_strings(struct pending *c, u32 shape) {
@@ -23,8 +26,8 @@ static __always_inline u32 read_strings(struct pending *c, u32 shape) {
     READ_SOURCE(a[0]);
     READ_TARGET(a[1]);
     READ_KIND(a[2]);
-    if (!(a[3] & (MS_BIND | MS_MOVE | MS_REMOUNT))) READ_DATA(a[4]);
-    return (a[0] != 0) + (a[1] != 0) + (a[2] != 0) + (a[4] != 0 && !(a[3] & (MS_BIND | MS_MOVE | MS_REMOUNT)));
+    if (HAS_DATA(a[3])) READ_DATA(a[4]);
+    return (a[0] != 0) + (a[1] != 0) + (a[2] != 0) + (a[4] != 0 && HAS_DATA(a[3]));
   case UMOUNT:
   case EXECVE:
     READ_TARGET(a[0]);
@@ -56,10 +59,8 @@ static __always_inline u32 read_strings(struct pending *c, u32 shape) {
 // What a path is relative to: the file behind /proc/self/fd/N, the directory descriptor, the working directory; nothing when absolute.
 static __always_inline void resolve(struct pending *c, u32 slot, u32 base_at, u8 *path, u32 length, s64 dfd) {
   struct cursor *cursor = new_cursor();
-  if (!cursor) return;
+  if (!cursor || c->lengths[slot]) return;
   cursor->fd = dfd;
-  u8 *to = c->text + base_at;
-  u32 *used = &c->lengths[slot];
   if (length > 1 && path[0] == '/') {
     read_proc_fd(path, cursor);
     if (cursor->fd < 0) return;
@@ -71,9 +72,9 @@ static __always_inline void resolve(struct pending *c, u32 slot, u32 base_at, u8
     at = file + FILE_F_PATH;
   } else {
     if (length <= 1) return;
-    at = read64(current_task() + TASK_STRUCT_FS) + FS_STRUCT_PWD;
+    at = working_directory();
   }
-  walk(to, used, read64(at + PATH_MNT), read64(at + PATH_DENTRY), &c->flags);
+  walk_from(c->text + base_at, &c->lengths[slot], at, &c->flags, CUT(slot));
 }
 
 static __always_inline void resolve_paths(struct pending *c, u32 shape) {
@@ -103,35 +104,69 @@ static __always_inline void resolve_paths(struct pending *c, u32 shape) {
   if (target) resolve(c, SLOT_TARGET_BASE, TARGET_BASE_AT, c->text + TARGET_AT, c->lengths[SLOT_TARGET], target_dfd);
 }
 
-int enter_drawn(struct bpf_raw_tracepoint_args *ctx) {
-  u32 zero = 0, tid = bpf_get_current_pid_tgid();
-  struct pending *c = pending_scratch.lookup(&zero);
-  if (!c) return 0;
+// clone_args.flags, behind the pointer that arguments[2] keeps; read once more at the return when its page was not resident.
+static __always_inline u32 read_clone_flags(struct pending *c) {
+  u64 flags = 0;
+  if (bpf_probe_read_user(&flags, 8, (void *)c->arguments[2])) return 1;
+  c->arguments[0] = flags;
+  return 0;
+}
+
+static __always_inline void begin_call(struct pending *c, struct registers *r, u64 nr, u32 tid) {
   __builtin_memset(c, 0, offsetof(struct pending, text));
-  struct registers r;
-  bpf_probe_read_kernel(&r, sizeof(r), (void *)ctx->args[0]);
-  u64 nr = ctx->args[1];
-  u32 shape = shape_of(nr);
   c->start_ns = bpf_ktime_get_boot_ns();
   c->nr = nr;
   c->thread_id = tid;
-  c->arguments[0] = ARG0(&r);
-  c->arguments[1] = ARG1(&r);
-  c->arguments[2] = ARG2(&r);
-  c->arguments[3] = ARG3(&r);
-  c->arguments[4] = ARG4(&r);
-  c->arguments[5] = ARG5(&r);
-  if (shape == CLONE3) bpf_probe_read_user(&c->arguments[0], 8, (void *)c->arguments[0]); // clone_args.flags
+  c->arguments[0] = ARG0(r);
+  c->arguments[1] = ARG1(r);
+  c->arguments[2] = ARG2(r);
+  c->arguments[3] = ARG3(r);
+  c->arguments[4] = ARG4(r);
+  c->arguments[5] = ARG5(r);
 #ifdef __NR_fork
   if (nr == __NR_fork) c->arguments[0] = 0;
   if (nr == __NR_vfork) c->arguments[0] = CLONE_VFORK | CLONE_VM;
 #endif
+  u32 shape = shape_of(nr);
+  if (shape == CLONE3) {
+    c->arguments[2] = c->arguments[0];
+    c->arguments[0] = 0;
+  }
   if (shape == SETNS) c->arguments[2] = read64(read64(file_of(c->arguments[0]) + FILE_F_INODE) + INODE_I_INO);
+}
+
+// Describes a call: at its entry; at its return when seccomp refused it; and at its return once more what was not readable at entry.
+int enter_drawn(struct bpf_raw_tracepoint_args *ctx) {
+  u32 zero = 0, tid = bpf_get_current_pid_tgid();
+  struct pending *c = pending_scratch.lookup(&zero);
+  if (!c) return 0;
+  struct thread *t = threads.lookup(&tid);
+  struct pending *known = pending.lookup(&tid);
+  bool refused = t && t->in_call == REFUSED_CALL, again = known && known->again;
+  if (again) {
+    bpf_probe_read_kernel(c, sizeof(*c), known);
+  } else {
+    struct registers r;
+    bpf_probe_read_kernel(&r, sizeof(r), (void *)ctx->args[0]);
+    begin_call(c, &r, refused ? t->nr : ctx->args[1], tid);
+    if (refused) {
+      c->flags = REFUSED;
+      t->in_call = OUTSIDE;
+    }
+  }
+  u32 shape = shape_of(c->nr);
+  if (shape == CLONE3) c->unread = read_clone_flags(c);
   if (shape > SETNS) {
-    read_strings(c, shape);
+    u32 strings = read_strings(c, shape);
+    u32 read = (c->lengths[0] != 0) + (c->lengths[1] != 0) + (c->lengths[2] != 0) + (c->lengths[3] != 0);
+    c->unread = read < strings ? strings - read : 0;
     resolve_paths(c, shape);
   }
   if (pending.update(&tid, c)) COUNT(lost_pending);
+  if (c->flags & REFUSED || c->again) { // asked of memory, see struct cursor
+    tails.call(ctx, TAIL_EXIT);
+    COUNT(lost_tail);
+  }
   return 0;
 }
 
@@ -163,62 +198,63 @@ static __always_inline u32 pack(struct record *r, struct pending *c) {
   return used;
 }
 
+// A daemon moves mounts for others, and its children inherit what is noted here.
 static __always_inline void note_root(struct process *p, u32 shape, u64 mount_flags, s64 result) {
-  if (result) return;
+  if (result || p->role == DAEMON) return;
   if (shape == PIVOT_ROOT) p->root_changed = 1;
   if (shape == MOVE_MOUNT || (shape == MOUNT && mount_flags & MS_MOVE)) p->root_moved = 1;
+}
+
+// After a successful exec the address means something else: what was not read by then stays unread.
+static __always_inline bool can_read_again(struct pending *c, u32 shape, s64 result) {
+  bool replaced = (shape == EXECVE || shape == EXECVEAT) && result == 0;
+  return c->unread && !c->again && !replaced;
+}
+
+static __always_inline void report_call(struct pending *c, struct process *p, u32 shape, s64 result) {
+  struct record *r = new_record(CALL);
+  if (!r) return;
+  r->process_start_ns = p->start_ns;
+  r->return_value = result;
+  r->role = p->role;
+  r->start_ns = c->start_ns;
+  r->nr = c->nr;
+  r->other_thread_id = c->thread_id;
+  r->child_pid = c->child_pid;
+  r->flags = c->flags;
+  r->unread = c->unread;
+  __builtin_memcpy(r->arguments, c->arguments, sizeof(r->arguments));
+  __builtin_memcpy(r->namespaces, c->namespaces, sizeof(r->namespaces));
+  if (shape == UNSHARE || shape == SETNS) read_namespaces(current_task(), r->namespaces);
+  p->reported = 1;
+  send(r, pack(r, c), false);
 }
 
 int exit_drawn(struct bpf_raw_tracepoint_args *ctx) {
   u64 id = bpf_get_current_pid_tgid();
   u32 pid = id >> 32, tid = id;
+  s64 result = ctx->args[1];
   struct process *p = processes.lookup(&pid);
-  struct record *r = new_record(CALL);
-  if (!p || !r) return 0;
-  r->process_start_ns = p->start_ns;
-  r->return_value = ctx->args[1];
-  r->role = p->role;
-  u32 used = 0;
-  bool wake = false;
+  if (!p) return 0;
   struct pending *c = pending.lookup(&tid);
-  if (c) {
-    u32 shape = shape_of(c->nr);
-    if (shape <= CLONE3 && c->arguments[0] & CLONE_THREAD) { // threads are counted, not drawn
-      pending.delete(&tid);
-      return 0;
-    }
-    u32 strings = read_strings(c, shape);
-    u32 read = (c->lengths[0] != 0) + (c->lengths[1] != 0) + (c->lengths[2] != 0) + (c->lengths[3] != 0);
-    r->start_ns = c->start_ns;
-    r->nr = c->nr;
-    r->other_thread_id = c->thread_id;
-    r->child_pid = c->child_pid;
-    r->flags = c->flags;
-    r->unread = read < strings ? strings - read : 0;
-    __builtin_memcpy(r->arguments, c->arguments, sizeof(r->arguments));
-    __builtin_memcpy(r->namespaces, c->namespaces, sizeof(r->namespaces));
-    if (shape == UNSHARE || shape == SETNS) read_namespaces(current_task(), r->namespaces);
-    used = pack(r, c);
-    note_root(p, shape, c->arguments[3], r->return_value);
-    pending.delete(&tid);
-  } else {
-    struct registers g;
-    bpf_probe_read_kernel(&g, sizeof(g), (void *)ctx->args[0]);
-    r->nr = SYSCALL_NR(&g);
-    r->other_thread_id = tid;
-    r->arguments[0] = ARG0(&g);
-    r->arguments[1] = ARG1(&g);
-    r->arguments[2] = ARG2(&g);
-    r->flags = REFUSED;
-    if (shape_of(r->nr) == CLONE && r->arguments[0] & CLONE_THREAD) return 0;
+  struct registers g;
+  bpf_probe_read_kernel(&g, sizeof(g), (void *)ctx->args[0]);
+  u32 shape = shape_of(c ? c->nr : SYSCALL_NR(&g));
+  if (c && can_read_again(c, shape, result)) {
+    c->again = 1;
+    tails.call(ctx, TAIL_ENTER);
+    COUNT(lost_tail);
   }
-  p->reported = 1;
-  send(r, used, false);
-  if (p->entered && r->return_value == 0) {
+  note_root(p, shape, ARG3(&g), result);
+  if (c) {
+    bool is_thread = shape <= CLONE3 && c->arguments[0] & CLONE_THREAD; // threads are counted, not drawn
+    if (!is_thread) report_call(c, p, shape, result);
+    pending.delete(&tid);
+  }
+  if (p->entered && result == 0) { // it was its execve: nothing else can return first
     report_end(pid, p, ENTERED, 0, true);
-    processes.delete(&pid);
-    threads.delete(&tid);
-    unwatch(tid);
+    p->role = RUNNING;
+    forget_thread(tid);
   }
   return 0;
 }
@@ -247,6 +283,7 @@ int wait_record(struct bpf_raw_tracepoint_args *ctx) {
     if (n > 0 && n <= TARGET_MAX) {
       r->lengths[0] = n;
       used = n;
+      if (n == TARGET_MAX) r->flags |= CUT(0);
     }
   }
   p->reported = 1;
@@ -265,7 +302,7 @@ int write_record(struct bpf_raw_tracepoint_args *ctx) {
   r->process_start_ns = p->start_ns;
   r->role = p->role;
   r->return_value = ctx->args[1];
-  walk_file(r->payload, &r->lengths[0], file_of(ARG0(&g)), &r->flags);
+  walk_from(r->payload, &r->lengths[0], file_of(ARG0(&g)) + FILE_F_PATH, &r->flags, CUT(0));
   send(r, r->lengths[0], false);
   return 0;
 }

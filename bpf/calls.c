@@ -13,6 +13,7 @@ int on_sys_enter(struct bpf_raw_tracepoint_args *ctx) {
     return 0;
   }
   u64 nr = ctx->args[1];
+  if (p->role == RUNNING) return 0;
   if (p->role == DAEMON) {
     if (shape_of(nr) < DRAWN || is_compat(nr)) return 0;
     tails.call(ctx, TAIL_ENTER);
@@ -27,7 +28,7 @@ int on_sys_enter(struct bpf_raw_tracepoint_args *ctx) {
   }
   t->entered_ns = bpf_ktime_get_boot_ns();
   t->nr = nr;
-  t->in_call = 1;
+  t->in_call = INSIDE;
   t->newborn = 0;
   if (is_compat(nr)) {
     t->nr = -1;
@@ -54,7 +55,8 @@ static __always_inline int exit_of_daemon(struct bpf_raw_tracepoint_args *ctx, u
   }
   struct registers r;
   bpf_probe_read_kernel(&r, sizeof(r), (void *)ctx->args[0]);
-  if (shape_of(SYSCALL_NR(&r)) != WRITE || (s64)ctx->args[1] <= 0 || !is_cgroup_file(file_of(ARG0(&r)))) return 0;
+  if (shape_of(SYSCALL_NR(&r)) != WRITE || (s64)ctx->args[1] <= 0 || is_compat(SYSCALL_NR(&r))) return 0;
+  if (!is_cgroup_file(file_of(ARG0(&r)))) return 0;
   tails.call(ctx, TAIL_WRITE);
   COUNT(lost_tail);
   return 0;
@@ -71,39 +73,51 @@ static __always_inline void count_kind(struct bpf_raw_tracepoint_args *ctx, stru
   }
 }
 
+// A call that seccomp refused, which comes before the sys_enter tracepoint (kernel/entry/common.c: syscall_trace_enter).
+static __always_inline int exit_of_refused(struct bpf_raw_tracepoint_args *ctx, struct process *p, struct thread *t) {
+  struct registers r;
+  bpf_probe_read_kernel(&r, sizeof(r), (void *)ctx->args[0]);
+  u64 nr = SYSCALL_NR(&r);
+  __sync_fetch_and_add(&p->syscalls, 1);
+  if (is_compat(nr)) {
+    COUNT(compat);
+    return 0;
+  }
+  u32 shape = shape_of(nr);
+  count_kind(ctx, p, shape, ctx->args[1]);
+  if (shape < DRAWN) return 0;
+  t->nr = nr;
+  t->in_call = REFUSED_CALL;
+  tails.call(ctx, TAIL_ENTER);
+  COUNT(lost_tail);
+  return 0;
+}
+
 // sys_exit(struct pt_regs *regs, long ret)
 int on_sys_exit(struct bpf_raw_tracepoint_args *ctx) {
   u64 id = bpf_get_current_pid_tgid();
   u32 tid = id, pid = id >> 32;
   if (!is_watched(tid)) return 0;
   struct process *p = processes.lookup(&pid);
-  if (!p) return 0;
+  if (!p || p->role == RUNNING) return 0;
   if (p->role == DAEMON) return exit_of_daemon(ctx, tid);
   struct thread *t = threads.lookup(&tid);
   if (!t) return 0;
-  u64 nr = t->nr;
-  bool refused = false;
-  if (!t->in_call) {
+  if (t->in_call != INSIDE) {
     bool newborn = t->newborn;
     t->newborn = 0;
     if (newborn) return 0; // the child's side of clone returns without having entered
-    // Refused by seccomp, which comes before the sys_enter tracepoint (kernel/entry/common.c: syscall_trace_enter).
-    struct registers r;
-    bpf_probe_read_kernel(&r, sizeof(r), (void *)ctx->args[0]);
-    nr = SYSCALL_NR(&r);
-    refused = true;
-    __sync_fetch_and_add(&p->syscalls, 1);
-    t->entered_ns = bpf_ktime_get_boot_ns();
-    t->nr = nr;
+    return exit_of_refused(ctx, p, t);
   }
-  t->in_call = 0;
+  t->in_call = OUTSIDE;
+  u64 nr = t->nr;
   if (nr == (u32)-1) return 0;
   u32 shape = shape_of(nr);
   count_kind(ctx, p, shape, ctx->args[1]);
   if (shape >= DRAWN) {
     tails.call(ctx, TAIL_EXIT);
     COUNT(lost_tail);
-  } else if (shape != IDLE && !refused && bpf_ktime_get_boot_ns() - t->entered_ns >= WAIT_NS) {
+  } else if (shape != IDLE && bpf_ktime_get_boot_ns() - t->entered_ns >= WAIT_NS) {
     tails.call(ctx, TAIL_WAIT);
     COUNT(lost_tail);
   }

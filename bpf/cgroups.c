@@ -13,7 +13,8 @@ static __always_inline bool is_hex(u8 c) { return (c >= '0' && c <= '9') || (c >
 
 // Whether a directory's name is a pod's: `pod<uid>` or `...-pod<uid>.slice`. Eight hex digits suffice here, user space parses it wholly.
 static __always_inline bool is_pod_name(const u8 *name, struct cursor *cursor) {
-  cursor->state = 1; // 0: not at a possible begin; 1: at it; 2..4: after p, o, d; 5..12: after that many less four hex digits
+  cursor->state =
+      1; // 0: not at a possible begin; 1: at it; 2..4: after p, o, d; 5..12: after that many less four hex digits
 #pragma clang loop unroll(disable)
   for (u32 i = 0; i < NAME_MAX_READ; i++) {
     asm volatile("" ::: "memory"); // keeps the state in memory: see struct cursor
@@ -38,6 +39,7 @@ static __always_inline void report_cgroup(u32 kind, u64 id, const char *path, u3
   long n = bpf_probe_read_kernel_str(r->payload, TARGET_MAX * 2, path);
   if (n <= 0 || n > TARGET_MAX * 2) return;
   r->lengths[0] = n;
+  if (n == TARGET_MAX * 2) r->flags |= CUT(0);
   send(r, n, wake);
 }
 

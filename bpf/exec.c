@@ -40,13 +40,14 @@ static __always_inline void read_words(u64 at, u64 end, u8 *room, struct cursor 
   }
 }
 
-// Appends the CNI_* variables to `to` at *used (in a map: see walk); sets cursor->add when CNI_COMMAND=ADD is among them.
-static __always_inline void read_cni(u64 from, u64 end, u8 *to, u32 *used, struct cursor *cursor) {
+// Appends the CNI_* variables to `to` at *used (in a map: see walk); sets cursor->add when CNI_COMMAND=ADD is among them. Tells whether
+// there was room for all.
+static __always_inline bool read_cni(u64 from, u64 end, u8 *to, u32 *used, struct cursor *cursor) {
 #pragma clang loop unroll(disable)
   for (int i = 0; i < VARIABLES_MAX; i++) {
     if (from >= end) break;
     u64 at = bounded(*used, 2047);
-    if (at > ENVIRONMENT_MAX - VARIABLE_ROOM) break;
+    if (at > ENVIRONMENT_MAX - VARIABLE_ROOM) return false;
     long n = bpf_probe_read_user_str(to + at, VARIABLE_ROOM, (void *)from);
     if (n <= 0) break;
     from += n == VARIABLE_ROOM ? VARIABLE_ROOM - 1 : n;
@@ -59,6 +60,7 @@ static __always_inline void read_cni(u64 from, u64 end, u8 *to, u32 *used, struc
       cursor->add = 1;
     *used = at + n;
   }
+  return from >= end;
 }
 
 // From its hand-over on the shim is a daemon: a child of it became a runtime.
@@ -85,6 +87,23 @@ static __always_inline bool is_mount_tool(void) {
   return !rest && (head == WORD('m', 'o', 'u', 'n', 't', 0, 0, 0) || head == WORD('u', 'm', 'o', 'u', 'n', 't', 0, 0));
 }
 
+#define POD_PATH_MAX 1024 // how far into the arguments a pod's directory is looked for
+
+// Whether the arguments name something in a pod's directory, `/pods/<uid>/`. That it is a uid, user space checks.
+static __always_inline bool names_pod(u64 at, u64 end, u8 *room, struct cursor *cursor) {
+  u64 size = end - at;
+  if (size > POD_PATH_MAX) size = POD_PATH_MAX;
+  if (bpf_probe_read_user(room, bounded(size, 2047), (void *)at)) return false;
+#pragma clang loop unroll(disable)
+  for (u32 i = 0; i < POD_PATH_MAX; i++) {
+    asm volatile("" ::: "memory"); // keeps the state in memory: see struct cursor
+    if (i >= size) break;
+    cursor->window = cursor->window << 8 | room[i];
+    if (cursor->window << 16 == WORD(0, 0, '/', 's', 'd', 'o', 'p', '/')) return true;
+  }
+  return false;
+}
+
 static __always_inline void forget(u32 pid, struct process *p) {
   if (p->reported) report_end(pid, p, NOT_BIRTH, 0, false);
   processes.delete(&pid);
@@ -102,7 +121,7 @@ static __always_inline void become_daemon(u32 pid, struct process *p, u32 kind) 
 }
 
 static __always_inline u32 first_decision(struct process *p, struct cursor *cursor) {
-  if (p->daemon_kind == KUBELET) return is_mount_tool() ? VOLUMES : INHERITED;
+  if (p->daemon_kind == KUBELET) return cursor->pod ? VOLUMES : INHERITED;
   if (cursor->verb == VERB_START && cursor->id) return SHIM_START;
   if (cursor->verb == VERB_CREATE || cursor->verb == VERB_START) return RUNTIME;
   return !cursor->verb && cursor->add ? CNI_ADD : INHERITED;
@@ -118,11 +137,16 @@ int exec_decide(struct bpf_raw_tracepoint_args *ctx) {
   struct cursor *cursor = new_cursor();
   if (!p || !r || !cursor) return 0;
   u64 mm = read64(current_task() + TASK_STRUCT_MM);
-  read_words(read64(mm + MM_STRUCT_ARG_START), read64(mm + MM_STRUCT_ARG_END), r->payload, cursor);
+  u64 arg_start = read64(mm + MM_STRUCT_ARG_START), arg_end = read64(mm + MM_STRUCT_ARG_END);
+  read_words(arg_start, arg_end, r->payload, cursor);
   p->shim = cursor->id && !cursor->verb;
   if (p->role == CANDIDATE) {
     u64 from = read64(mm + MM_STRUCT_ENV_START), end = read64(mm + MM_STRUCT_ENV_END);
-    if (!cursor->verb && p->daemon_kind != KUBELET) read_cni(from, end, r->payload + VARIABLES_AT, &r->lengths[2], cursor);
+    if (p->daemon_kind == KUBELET) {
+      cursor->pod = is_mount_tool() && names_pod(arg_start, arg_end, r->payload, cursor);
+    } else if (!cursor->verb && !read_cni(from, end, r->payload + VARIABLES_AT, &r->lengths[2], cursor)) {
+      r->flags |= TRUNCATED;
+    }
     r->decision = first_decision(p, cursor);
     if (r->decision == INHERITED) {
       bool daemon = is_named(RUNTIME_DAEMON), kubelet = is_named(KUBELET);
@@ -187,11 +211,24 @@ int exec_record(struct bpf_raw_tracepoint_args *ctx) {
   bpf_probe_read_kernel(r->payload + bounded(used, 2047), bounded(environment, 2047), r->payload + VARIABLES_AT);
   used += environment;
   if (decision != ENTRY_POINT) {
-    walk_cwd(r->payload + bounded(used, PAYLOAD_MAX), &r->lengths[3], &r->flags);
+    walk_from(r->payload + bounded(used, PAYLOAD_MAX), &r->lengths[3], working_directory(), &r->flags, CUT(3));
     used += r->lengths[3];
   }
+  if (r->lengths[0] == FILENAME_MAX) r->flags |= CUT(0);
   send(r, used, true);
   return 0;
+}
+
+// The path of an execve that was not readable at entry: when the call returns, the memory that held it is gone.
+static __always_inline void read_unread_path(u32 tid, u64 program) {
+  struct pending *call = pending.lookup(&tid);
+  if (!call || !call->unread || call->nr != __NR_execve) return;
+  long n =
+      bpf_probe_read_kernel_str(call->text + TARGET_AT, TARGET_MAX, (void *)read64(program + LINUX_BINPRM_FILENAME));
+  if (n <= 0 || n > TARGET_MAX) return;
+  call->lengths[SLOT_TARGET] = n;
+  if (n == TARGET_MAX) call->flags |= CUT(SLOT_TARGET);
+  call->unread = 0;
 }
 
 // sched_process_exec(struct task_struct *p, pid_t old_pid, struct linux_binprm *bprm), in the task after it took over the process id
@@ -211,6 +248,7 @@ int on_exec(struct bpf_raw_tracepoint_args *ctx) {
     watch(pid);
     return 0;
   }
+  if (p->role == RUNNING) return 0;
   if (old != pid) {
     watch(pid);
     unwatch(old);
@@ -226,6 +264,7 @@ int on_exec(struct bpf_raw_tracepoint_args *ctx) {
       pending.delete(&old);
     }
   }
+  read_unread_path(pid, ctx->args[2]);
   if (p->role == DAEMON) return 0;
   if (p->role == LINEAGE && p->root_changed && level && *level == 2) p->entered = 1;
   tails.call(ctx, TAIL_EXEC_DECIDE);

@@ -22,6 +22,12 @@ static __always_inline void new_thread(u32 tid) {
   watch(tid);
 }
 
+// Run by the agent for each thread of a daemon that was there before: an update of the map by bpf(2) could undo what a CPU sets meanwhile.
+int watch_thread(struct bpf_raw_tracepoint_args *ctx) {
+  watch(ctx->args[0]);
+  return 0;
+}
+
 static __always_inline void report_fork(u64 task, u32 pid, struct process *child, u64 clone_flags) {
   struct record *r = new_record(FORK);
   if (!r) return;
@@ -43,11 +49,13 @@ int on_newtask(struct bpf_raw_tracepoint_args *ctx) {
   if (!parent) return 0;
   u64 task = ctx->args[0], clone_flags = ctx->args[1];
   u32 tid = read32(task + TASK_STRUCT_PID), pid = read32(task + TASK_STRUCT_TGID);
+  if (parent->role == RUNNING) return 0;
   if (clone_flags & CLONE_THREAD) {
     if (parent->role == DAEMON) {
       watch(tid);
     } else {
       __sync_fetch_and_add(&parent->threads, 1);
+      __sync_fetch_and_add(&parent->alive, 1);
       new_thread(tid);
     }
     return 0;
@@ -64,6 +72,7 @@ int on_newtask(struct bpf_raw_tracepoint_args *ctx) {
   child->daemon_kind = parent->daemon_kind;
   child->root_moved = parent->root_moved;
   child->root_changed = parent->root_changed;
+  child->alive = 1;
   if (processes.update(&pid, child)) {
     COUNT(lost_processes);
     return 0;
@@ -97,21 +106,40 @@ static __always_inline void report_unfinished(u32 tid, struct process *p) {
   pending.delete(&tid);
 }
 
-// sched_process_exit(struct task_struct *task), in the task; signal->live is already without it (kernel/exit.c: do_exit).
+static __always_inline void forget_thread(u32 tid) {
+  unwatch(tid);
+  threads.delete(&tid);
+  pending.delete(&tid);
+}
+
+// Whether this was the process's last thread. Threads end at the same time on several CPUs: the kernel's own count (signal->live) falls
+// to zero before the last but one has told what it was in the middle of.
+static __always_inline bool is_last(struct process *p, u64 task) {
+  if (p->role == DAEMON || p->role == RUNNING) return !read32(read64(task + TASK_STRUCT_SIGNAL) + SIGNAL_STRUCT_LIVE);
+  __sync_fetch_and_add(&p->alive, -1);
+  asm volatile("" ::: "memory");
+  return !p->alive;
+}
+
+// sched_process_exit(struct task_struct *task), in the task (kernel/exit.c: do_exit).
 int on_process_exit(struct bpf_raw_tracepoint_args *ctx) {
   u64 id = bpf_get_current_pid_tgid();
   u32 pid = id >> 32, tid = id;
   struct process *p = processes.lookup(&pid);
-  if (!p) return 0;
-  unwatch(tid);
-  threads.delete(&tid);
-  report_unfinished(tid, p);
+  if (!p) {
+    if (is_watched(tid)) forget_thread(tid);
+    return 0;
+  }
+  if (p->role != RUNNING) {
+    report_unfinished(tid, p);
+    forget_thread(tid);
+  }
   u64 task = current_task();
-  if (read32(read64(task + TASK_STRUCT_SIGNAL) + SIGNAL_STRUCT_LIVE)) return 0;
-  u32 role = p->role;
-  if (role == CANDIDATE) COUNT(not_birth);
-  if (role == LINEAGE || (role == CANDIDATE && p->reported))
-    report_end(pid, p, role == LINEAGE ? EXITED : NOT_BIRTH, read32(task + TASK_STRUCT_EXIT_CODE), false);
-  processes.delete(&pid);
+  if (!is_last(p, task)) return 0;
+  struct process ended = *p;
+  if (processes.delete(&pid)) return 0; // another thread of it was here first
+  if (ended.role == CANDIDATE) COUNT(not_birth);
+  if (ended.role == LINEAGE || ended.role == RUNNING || (ended.role == CANDIDATE && ended.reported))
+    report_end(pid, &ended, ended.role == CANDIDATE ? NOT_BIRTH : EXITED, exit_status_of(task), false);
   return 0;
 }

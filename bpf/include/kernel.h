@@ -38,6 +38,14 @@ static __always_inline void read_namespaces(u64 task, u32 *inodes) {
   inodes[7] = read32(read64(cred + CRED_USER_NS) + USER_NAMESPACE_NS + NS_COMMON_INUM);
 }
 
+// As wait(2) tells it, of a process whose last thread ends (kernel/exit.c: wait_task_zombie).
+static __always_inline u32 exit_status_of(u64 task) {
+  u64 signal = read64(task + TASK_STRUCT_SIGNAL);
+  if (read32(signal + SIGNAL_STRUCT_FLAGS) & 4)
+    return read32(signal + SIGNAL_STRUCT_GROUP_EXIT_CODE); // SIGNAL_GROUP_EXIT
+  return read32(read64(task + TASK_STRUCT_GROUP_LEADER) + TASK_STRUCT_EXIT_CODE);
+}
+
 // 32-bit and x32 calls use other number tables.
 static __always_inline bool is_compat(u64 nr) {
 #if defined(TARGET_x86_64)
@@ -48,10 +56,11 @@ static __always_inline bool is_compat(u64 nr) {
 #endif
 }
 
-static __always_inline u64 file_of(u64 fd) {
+// A descriptor is an int: what a register holds above it does not count.
+static __always_inline u64 file_of(u32 fd) {
   u64 table = read64(read64(current_task() + TASK_STRUCT_FILES) + FILES_STRUCT_FDT);
   if (!table || fd >= read32(table + FDTABLE_MAX_FDS)) return 0;
-  return read64(read64(table + FDTABLE_FD) + fd * 8);
+  return read64(read64(table + FDTABLE_FD) + (u64)fd * 8);
 }
 
 // CGROUP_SUPER_MAGIC, CGROUP2_SUPER_MAGIC (include/uapi/linux/magic.h): runc writes by descriptors opened relative to a directory,

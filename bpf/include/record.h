@@ -24,21 +24,23 @@
 
 #define FILENAME_MAX 256
 #define ARGUMENTS_MAX 1024
-#define ENVIRONMENT_MAX 1536
-#define PAYLOAD_MAX 4095 // a mask, too
+#define ENVIRONMENT_MAX 2040
+#define PAYLOAD_MAX 4095  // a mask, too
 #define PAYLOAD_ROOM 6400 // what the verifier must allow: the largest offset and the largest mask of a length behind it
 
 #define NAMESPACES 8
 
 enum kind { FORK = 1, EXEC, END, CALL, WAIT, CGROUP_MKDIR, CGROUP_RMDIR, CGROUP_ATTACH, CGROUP_WRITE };
-enum role { CANDIDATE = 1, LINEAGE, DAEMON };
+enum role { CANDIDATE = 1, LINEAGE, DAEMON, RUNNING };
 enum decision { INHERITED = 0, SHIM_START, RUNTIME, CNI_ADD, VOLUMES, ENTRY_POINT };
 enum ending { EXITED = 1, ENTERED, HANDED_OVER, NOT_BIRTH };
 enum daemon_kind { RUNTIME_DAEMON = 1, KUBELET };
 
 #define NO_RETURN 1 // the task ended inside the call
 #define REFUSED 2   // sys_exit without sys_enter: seccomp refused the call before the tracepoint
-#define TRUNCATED 4 // a string was longer than its slot
+#define TRUNCATED 4 // EXEC: arguments or CNI variables are missing at the end
+// The slot's text is longer than its room: a string lacks its end, a walked path its beginning.
+#define CUT(slot) (256 << (slot))
 
 struct record {
   u64 start_ns;
@@ -79,17 +81,20 @@ struct process {
   u32 daemon_kind; // of this daemon, or of the daemon that forked this candidate
   u32 root_moved;  // mount(MS_MOVE) or move_mount returned 0: a chroot after it changes the root
   u32 root_changed;
-  u32 entered; // its entry point was exec'd; ends at the return of that execve
+  u32 entered; // its entry point was exec'd: from the return of that execve on it is RUNNING, of which only the exit is told
   u32 shim;
   u32 execs;
   u32 reported; // a record of this candidate was sent, so its end must be, too
+  u32 alive;    // threads that have not passed sched_process_exit; not kept for a DAEMON, nor for one that is RUNNING
+  u32 pad;
 };
+
+enum in_call { OUTSIDE = 0, INSIDE, REFUSED_CALL };
 
 struct thread {
   u64 entered_ns;
-  u64 first_argument;
   u32 nr;
-  u32 in_call;
+  u32 in_call; // enum in_call
   u32 newborn; // the next sys_exit is the child's side of clone
   u32 pad;
 };
@@ -101,6 +106,8 @@ struct pending {
   u32 child_pid;
   u32 thread_id;
   u32 flags;
+  u32 unread; // strings, or clone3's structure, not readable so far
+  u32 again;  // being read once more, at the call's return
   u32 namespaces[NAMESPACES];
   u32 lengths[SLOTS];
   u8 text[TEXT_MAX];
@@ -124,8 +131,10 @@ struct cursor {
   u32 verb;
   u32 id;
   u32 add;
+  u32 pod;
   u32 state;
   s64 fd;
+  u64 window;
 };
 
 struct comm {

@@ -1,1 +1,1 @@
-"""What does the kernel tell us? Programs, maps, the ring of records. What a record *means* for a pod does not belong here."""
+"""What does the kernel tell us? Programs, maps, the ring of records. What a record *means* is not asked here."""

@@ -6,9 +6,11 @@ import os
 import platform
 import struct
 from collections.abc import Iterator
+from pathlib import Path
 
 _NUMBERS = {"x86_64": 321, "aarch64": 280}
-_LOOKUP, _UPDATE, _DELETE, _NEXT_KEY, _INFO, _RAW_TRACEPOINT_OPEN = 1, 2, 3, 4, 15, 17
+_LOOKUP, _UPDATE, _DELETE, _NEXT_KEY, _TEST_RUN, _INFO, _RAW_TRACEPOINT_OPEN = 1, 2, 3, 4, 10, 15, 17
+_LOOKUP_AND_DELETE = 21
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -24,8 +26,8 @@ def _bpf(command: int, attributes: bytes) -> int:
 
 def possible_cpus() -> int:
     """Return how many values a per-CPU map holds for each key."""
-    with open("/sys/devices/system/cpu/possible", encoding="ascii") as file:
-        return int(file.read().strip().split(",")[-1].split("-")[-1]) + 1
+    possible = Path("/sys/devices/system/cpu/possible").read_text(encoding="ascii")
+    return int(possible.strip().split(",")[-1].split("-")[-1]) + 1
 
 
 def open_raw_tracepoint(name: str, program_fd: int) -> int:
@@ -34,8 +36,18 @@ def open_raw_tracepoint(name: str, program_fd: int) -> int:
     return _bpf(_RAW_TRACEPOINT_OPEN, struct.pack("<QI", ctypes.addressof(text), program_fd))
 
 
+def run_raw_tracepoint(program_fd: int, *arguments: int) -> None:
+    """Run a raw tracepoint's program once, here and now, with these arguments (since 5.10). Raises OSError."""
+    context = struct.pack(f"<{len(arguments)}Q", *arguments)
+    held = ctypes.create_string_buffer(context, len(context))
+    _bpf(_TEST_RUN, struct.pack("<I36xI4xQ", program_fd, len(context), ctypes.addressof(held)))
+
+
 def recursion_misses(program_fd: int) -> int:
-    """Return how often the program was skipped because it was running on that CPU (struct bpf_prog_info); 0 before 5.12."""
+    """Return how often the program was skipped because it was running on that CPU; 0 before 5.12.
+
+    Source: struct bpf_prog_info of include/uapi/linux/bpf.h. Raises OSError.
+    """
     info = ctypes.create_string_buffer(232)
     _bpf(_INFO, struct.pack("<IIQ", program_fd, len(info), ctypes.addressof(info)))
     return int(struct.unpack_from("<Q", info, 208)[0])
@@ -54,7 +66,10 @@ class Map:
         self._room = -(-self.value_size // 8) * 8 * possible_cpus() if per_cpu else self.value_size
 
     def lookup(self, key: bytes) -> bytes | None:
-        """Return the value (for per-CPU maps all CPUs' values, each rounded up to 8 bytes), None if absent. Raises OSError."""
+        """Return the value, None if absent. A per-CPU map's is all CPUs' values, each rounded up to 8 bytes.
+
+        Raises OSError.
+        """
         held, value = ctypes.create_string_buffer(key, self.key_size), ctypes.create_string_buffer(self._room)
         try:
             _bpf(_LOOKUP, struct.pack("<IxxxxQQQ", self.fd, ctypes.addressof(held), ctypes.addressof(value), 0))
@@ -95,9 +110,32 @@ class Map:
 
     def memory_bytes(self) -> int:
         """Return the kernel memory charged for the map (/proc/self/fdinfo: memlock)."""
-        with open(f"/proc/self/fdinfo/{self.fd}", encoding="ascii") as file:
-            return next((int(line.split()[1]) for line in file if line.startswith("memlock:")), 0)
+        lines = Path(f"/proc/self/fdinfo/{self.fd}").read_text(encoding="ascii").splitlines()
+        return next((int(line.split()[1]) for line in lines if line.startswith("memlock:")), 0)
 
     def close(self) -> None:
         """Give the descriptor back."""
         os.close(self.fd)
+
+
+class Queue:
+    """A BPF queue of u32: values go in at one end and come out at the other."""
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+
+    def push(self, value: int) -> None:
+        """Put a value in. Raises OSError: E2BIG when it is full."""
+        room = ctypes.create_string_buffer(struct.pack("<I", value), 4)
+        _bpf(_UPDATE, struct.pack("<IxxxxQQQ", self.fd, 0, ctypes.addressof(room), 0))
+
+    def pop(self) -> int | None:
+        """Take a value out; None when it is empty. Raises OSError."""
+        room = ctypes.create_string_buffer(4)
+        try:
+            _bpf(_LOOKUP_AND_DELETE, struct.pack("<IxxxxQQQ", self.fd, 0, ctypes.addressof(room), 0))
+        except OSError as error:
+            if error.errno == errno.ENOENT:
+                return None
+            raise
+        return int(struct.unpack("<I", room.raw)[0])

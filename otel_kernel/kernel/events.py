@@ -1,6 +1,8 @@
-"""What the kernel told us: one immutable value per record of `bpf/birth.h`, decoded.
+"""What the kernel told us: one immutable value per record of `bpf/include/record.h`, decoded.
 
-All times are nanoseconds of CLOCK_BOOTTIME. A process is named by its host PID *and* the time it was forked, because PIDs are reused.
+All times are nanoseconds of CLOCK_BOOTTIME. A process is named by its host PID *and* the time it was forked, because
+PIDs are reused. A text that was too long for its record ends in an ellipsis, a path without its beginning begins with
+one.
 NamedTuples, not dataclasses: thousands are made for each pod and a tuple costs a fifth of a frozen dataclass.
 """
 
@@ -99,7 +101,9 @@ class Call(NamedTuple):
     return_value: int | None  # None: never returned
     arguments: tuple[int, ...]  # six raw registers; clone3: [0] is clone_args.flags
     source: str | None  # mount: source; pivot_root: new_root; move_mount: from; fsconfig: key
-    target: str | None  # mount, umount2: target; pivot_root: put_old; move_mount: to; open_tree, mount_setattr: path; execve: file; fsconfig: value
+    # Target of mount and umount2, put_old of pivot_root, `to` of move_mount, path of open_tree and mount_setattr, file
+    # of execve, value of fsconfig.
+    target: str | None
     filesystem_type: str | None  # mount, fsopen
     data: str | None  # mount: data (cut)
     child_pid: int  # clone family: host PID of the new process, else 0
@@ -123,7 +127,7 @@ class Wait(NamedTuple):
 
 
 class CgroupChange(NamedTuple):
-    """A directory below a pod's cgroup (or that itself) in the v2 hierarchy was made, removed, or got a task; by whomever."""
+    """A pod's cgroup, or one below it, in the v2 hierarchy was made, removed, or got a task; by whomever."""
 
     ns: int
     action: str  # `mkdir`, `rmdir`, `attach`

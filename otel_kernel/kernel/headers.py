@@ -1,10 +1,11 @@
 """A stand-in for kernel headers, made at run time from libc's UAPI headers.
 
-BCC asks for a kernel source directory, but our programs use UAPI constants and BTF offsets only, so nothing of the running kernel's own
-headers is needed: a node need not have them, and headers of another kernel can do no harm.
+BCC asks for a kernel source directory, but our programs use UAPI constants and BTF offsets only, so nothing of the
+running kernel's own headers is needed: a node need not have them, and headers of another kernel can do no harm.
 """
 
-import os
+import hashlib
+import json
 import platform
 import shutil
 import tempfile
@@ -13,7 +14,8 @@ from pathlib import Path
 UAPI = Path("/usr/include")
 ARCHITECTURES = {"x86_64": "x86", "aarch64": "arm64"}
 
-_TYPES = """#pragma once
+_TYPES = """\
+#pragma once
 #include <uapi/linux/types.h>
 typedef __u8 u8; typedef __u16 u16; typedef __u32 u32; typedef __u64 u64;
 typedef __s8 s8; typedef __s16 s16; typedef __s32 s32; typedef __s64 s64;
@@ -34,6 +36,19 @@ typedef unsigned long uintptr_t; typedef unsigned short umode_t;
 """
 
 
+_TEXTS = {
+    "include/linux/kconfig.h": "#define CONFIG_BPF_SYSCALL 1\n#define CONFIG_X86_64 1\n",
+    "include/linux/types.h": _TYPES,
+    "include/linux/version.h": "#include <uapi/linux/version.h>\n",
+    "include/linux/log2.h": "",
+    "include/asm/page.h": "#define PAGE_SIZE 4096UL\n",
+    "include/uapi/linux/bpf.h": "",
+    "include/uapi/linux/bpf_common.h": "",
+}
+# Part of the directory's name: another version of the agent never meets this one's texts.
+_VERSION = hashlib.sha256(json.dumps(_TEXTS).encode()).hexdigest()[:12]
+
+
 class HeadersMissingError(Exception):
     """libc's UAPI headers are not installed."""
 
@@ -44,28 +59,25 @@ def make(cache: Path) -> Path:
     if not uapi_asm.exists():
         uapi_asm = UAPI / "asm"
     if not (UAPI / "linux" / "mount.h").exists() or not uapi_asm.exists():
-        msg = f"no UAPI headers in {UAPI} (Debian: package linux-libc-dev)"
-        raise HeadersMissingError(msg)
-    directory = cache / "kernel-headers"
-    if not (directory / "include" / "uapi" / "asm").exists():
+        raise HeadersMissingError(f"no UAPI headers in {UAPI} (Debian: package linux-libc-dev)")
+    directory = cache / f"kernel-headers-{_VERSION}"
+    if directory.is_dir() and not _is_whole(directory):
+        shutil.rmtree(directory, ignore_errors=True)  # its links lead nowhere any more
+    if not directory.is_dir():
         cache.mkdir(parents=True, exist_ok=True)
         _build(directory, uapi_asm)
     return directory
 
 
+def _is_whole(directory: Path) -> bool:
+    uapi = directory / "include" / "uapi"
+    return (uapi / "asm").exists() and (uapi / "linux" / "mount.h").exists()
+
+
 def _build(directory: Path, uapi_asm: Path) -> None:
     """Build beside and rename, so that two agents starting at once never see half of it."""
     fresh = Path(tempfile.mkdtemp(dir=directory.parent))
-    texts = {
-        "include/linux/kconfig.h": "#define CONFIG_BPF_SYSCALL 1\n#define CONFIG_X86_64 1\n",
-        "include/linux/types.h": _TYPES,
-        "include/linux/version.h": "#include <uapi/linux/version.h>\n",
-        "include/linux/log2.h": "",
-        "include/asm/page.h": "#define PAGE_SIZE 4096UL\n",
-        "include/uapi/linux/bpf.h": "",
-        "include/uapi/linux/bpf_common.h": "",
-    }
-    for name, text in texts.items():
+    for name, text in _TEXTS.items():
         file = fresh / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text)
@@ -77,7 +89,7 @@ def _build(directory: Path, uapi_asm: Path) -> None:
     (uapi / "asm").symlink_to(uapi_asm)
     (uapi / "asm-generic").symlink_to(UAPI / "asm-generic")
     try:
-        os.replace(fresh, directory)
+        fresh.replace(directory)
     except OSError:
         shutil.rmtree(fresh)
         if not directory.is_dir():

@@ -1,7 +1,8 @@
 """Compiles and loads the programs with BCC in a process of its own, hands over the descriptors, and ends.
 
-The compiler takes 120 MB; the agent lives for months. So this runs as `python -m otel_kernel.kernel.loader`, sends one JSON manifest and all
-descriptors over the Unix socket whose descriptor it is given, and exits; the agent attaches the programs itself (see probes.py).
+The compiler takes 120 MB; the agent lives for months. So this runs as `python -m otel_kernel.kernel.loader`, sends one
+JSON manifest and all descriptors over the Unix socket whose descriptor it is given, and exits; the agent attaches the
+programs itself (see probes.py).
 The only module that imports bcc.
 """
 
@@ -18,7 +19,8 @@ from typing import Any
 
 from otel_kernel.kernel import btf, headers, syscalls
 
-PROGRAMS = {  # function in bpf/ -> raw tracepoint it is for, or the index of its tail call
+# Function in bpf/ -> raw tracepoint it is for, or the index of its tail call; None: the agent runs it itself.
+PROGRAMS = {
     "on_newtask": "task_newtask",
     "on_process_exit": "sched_process_exit",
     "on_exec": "sched_process_exec",
@@ -33,8 +35,12 @@ PROGRAMS = {  # function in bpf/ -> raw tracepoint it is for, or the index of it
     "exec_decide": 3,
     "write_record": 4,
     "exec_record": 5,
+    "watch_thread": None,
 }
-MAPS = ("records", "counters", "watched", "processes", "threads", "pending", "daemon_names", "pod_cgroups", "tails", "scratch", "pending_scratch")
+MAPS = (
+    "records", "counters", "watched", "processes", "threads", "pending", "daemon_names", "pod_cgroups", "tails",
+    "scratch", "pending_scratch",
+)  # fmt: skip
 _INCLUDE = re.compile(r'^#include "([^"]+)"$', re.MULTILINE)
 
 
@@ -49,14 +55,17 @@ def source(directory: Path) -> str:
     return _INCLUDE.sub(lambda match: (directory / match[1]).read_text(), (directory / "births.c").read_text())
 
 
-def layout(structure: Any) -> list[list[Any]]:
+def layout(structure: Any) -> list[list[Any]]:  # noqa: ANN401  # BCC makes the class at run time
     """Return [name, offset, size] in bytes of each field of a ctypes structure that BCC made from a C struct."""
     fields = [(name, getattr(structure, name)) for name, *_ in structure._fields_]
     return [[name, field.offset, field.size] for name, field in fields if not name.startswith("__pad")]
 
 
 def load(definitions: dict[str, int], cache: Path) -> tuple[dict[str, Any], list[int]]:
-    """Compile and load everything. Returns the manifest and the descriptors: programs in PROGRAMS' order, then maps in MAPS' order."""
+    """Compile and load everything.
+
+    Returns the manifest and the descriptors: programs in PROGRAMS' order, then maps in MAPS' order.
+    """
     os.environ["BCC_KERNEL_SOURCE"] = str(headers.make(cache))
     flags = [f"-D{name}={value}" for name, value in (btf.definitions() | definitions).items()]
     flags.append(f"-DTARGET_{platform.machine()}")
@@ -87,7 +96,8 @@ def main() -> int:
         channel.sendall(bytes(4) + json.dumps({"error": " ".join(str(error).split()) or type(error).__name__}).encode())
         return 1
     body = json.dumps(manifest).encode()
-    channel.sendmsg([len(body).to_bytes(4, "little")], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))])
+    rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))
+    channel.sendmsg([len(body).to_bytes(4, "little")], [rights])
     channel.sendall(body)
     return 0
 

@@ -5,7 +5,7 @@ import json
 import os
 import socket
 import struct
-import subprocess  # noqa: S404 - the one process that the agent starts: the loader, itself
+import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,8 +17,6 @@ from otel_kernel.kernel.events import Event
 from otel_kernel.kernel.ring import Ring
 
 _LOAD_TIMEOUT_S = 60
-_PROCESS = struct.Struct("<7Q10I")  # struct process of bpf/include/record.h
-_ROLE_DAEMON = 3
 RUNTIME_DAEMON, KUBELET = 1, 2
 POD_LEVEL, BELOW_POD = 1, 2
 
@@ -81,44 +79,49 @@ class Loading:
         self._sizes = sizes
         self._channel, theirs = socket.socketpair()
         self._channel.settimeout(_LOAD_TIMEOUT_S)
-        command = [sys.executable, "-m", "otel_kernel.kernel.loader", json.dumps(definitions), str(cache), str(theirs.fileno())]
+        arguments = [json.dumps(definitions), str(cache), str(theirs.fileno())]
         try:
             self._process = subprocess.Popen(  # noqa: S603 - our own module, no shell
-                command, pass_fds=(theirs.fileno(),), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+                [sys.executable, "-m", "otel_kernel.kernel.loader", *arguments],
+                pass_fds=(theirs.fileno(),),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
             )
         except OSError as error:
-            msg = f"the loader cannot be started: {error}"
-            raise ProbesError(msg) from error
+            raise ProbesError(f"the loader cannot be started: {error}") from error
         finally:
             theirs.close()
 
     def finish(self) -> "Probes":
         """Wait for the loader and take over what it loaded. Raises ProbesError."""
+        descriptors = array.array("i")
         try:
-            manifest, descriptors = self._receive()
-        except (OSError, ValueError) as error:
+            manifest = self._receive(descriptors)
+            if "error" in manifest:
+                raise ProbesError(manifest["error"])
+            return Probes(manifest, descriptors, self._sizes)
+        except (OSError, ValueError, records.LayoutError) as error:
             self._process.kill()
-            msg = f"the loader did not answer: {error or type(error).__name__}"
-            raise ProbesError(msg) from error
+            for fd in descriptors:
+                os.close(fd)
+            raise ProbesError(" ".join(str(error).split())) from error
         finally:
             self._channel.close()
             self._process.wait()
-        if "error" in manifest:
-            raise ProbesError(manifest["error"])
-        return Probes(manifest, descriptors, self._sizes)
 
-    def _receive(self) -> tuple[dict[str, Any], list[int]]:
+    def _receive(self, descriptors: "array.array[int]") -> dict[str, Any]:
+        """Return the manifest, and add the descriptors that came with it."""
         first, ancillary, _, _ = self._channel.recvmsg(4, socket.CMSG_SPACE(64 * 4))
-        descriptors = array.array("i")
         for _, _, data in ancillary:
             descriptors.frombytes(data[: len(data) - len(data) % descriptors.itemsize])
         body = b""
         while part := self._channel.recv(1 << 16):
             body += part
-        if len(first) < 4:  # noqa: PLR2004 - the length's own size
-            msg = f"it ended with status {self._process.wait()} and no word"
-            raise ValueError(msg)
-        return json.loads(body), list(descriptors)
+        if not first or len(body) < int.from_bytes(first, "little"):
+            raise ValueError(f"the loader ended with status {self._process.wait()} and no word")
+        manifest: dict[str, Any] = json.loads(body)
+        return manifest
 
 
 class Probes:
@@ -126,7 +129,7 @@ class Probes:
 
     def __init__(self, manifest: dict[str, Any], descriptors: Sequence[int], sizes: Sizes) -> None:
         """Take over the loader's descriptors. Raises LayoutError when C and Python differ, OSError."""
-        records.check_layout(manifest["records"], manifest["counters"])
+        records.check_layout(manifest["records"], manifest["counters"], manifest["process"])
         programs = manifest["programs"]
         self._programs = {name: fd for (name, _), fd in zip(programs, descriptors, strict=False)}
         self._tracepoints = {name: at for name, at in programs if isinstance(at, str)}
@@ -138,7 +141,7 @@ class Probes:
         self.received = 0
 
     def name_daemons(self, names: dict[str, int]) -> None:
-        """Tell the kernel side which executables count as daemons when they are exec'd: name -> RUNTIME_DAEMON or KUBELET."""
+        """Tell which executables count as daemons when they are exec'd: name -> RUNTIME_DAEMON or KUBELET."""
         for name, kind in names.items():
             self.maps["daemon_names"].update(name.encode()[:15].ljust(16, b"\0"), struct.pack("<I", kind))
 
@@ -154,16 +157,12 @@ class Probes:
         return Attachment(name, tracepoint, None)
 
     def add_daemon(self, pid: int, kind: int) -> None:
-        """Make a running process a daemon. Watch its threads afterwards: those it makes from now on are watched by the kernel."""
-        counts, words = [0] * 7, [0] * 10
-        words[2], words[3] = _ROLE_DAEMON, kind
-        self.maps["processes"].update(struct.pack("<I", pid), _PROCESS.pack(*counts, *words))
+        """Make a running process a daemon. Watch its threads afterwards; those it makes now are watched already."""
+        self.maps["processes"].update(struct.pack("<I", pid), records.daemon(kind))
 
     def watch(self, thread_id: int) -> None:
-        """Watch one thread that existed before its process became a daemon."""
-        key = struct.pack("<I", (thread_id >> 6) & 65535)
-        word = int.from_bytes(self.maps["watched"].lookup(key) or b"", "little")
-        self.maps["watched"].update(key, struct.pack("<Q", word | 1 << (thread_id & 63)))
+        """Watch one thread that existed before its process became a daemon. Raises OSError."""
+        bpf.run_raw_tracepoint(self._programs["watch_thread"], thread_id)
 
     def add_pod_cgroup(self, cgroup_id: int, level: int) -> None:
         """Tell of a pod's cgroup that was there before: POD_LEVEL or BELOW_POD."""
@@ -181,7 +180,7 @@ class Probes:
             self.received += 1
             try:
                 yield decode(record)
-            except (records.RecordError, ValueError):
+            except records.RecordError:
                 self.undecodable += 1
 
     def counters(self) -> Counters:

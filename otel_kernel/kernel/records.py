@@ -1,10 +1,23 @@
-"""Records as bytes -> the events of events.py. Decoding is pure; the layout is checked against the C struct's at start."""
+"""Records as bytes -> the events of events.py. Decoding is pure; the layout is checked against the C at start."""
 
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import zip_longest
 from typing import NamedTuple
 
-from otel_kernel.kernel.events import CgroupChange, CgroupWrite, Call, Decision, End, Ending, Event, Exec, Fork, Role, Wait
+from otel_kernel.kernel.events import (
+    Call,
+    CgroupChange,
+    CgroupWrite,
+    Decision,
+    End,
+    Ending,
+    Event,
+    Exec,
+    Fork,
+    Role,
+    Wait,
+)
 
 # struct record of bpf/include/record.h: name, struct code.
 FIELDS = (
@@ -13,15 +26,32 @@ FIELDS = (
     ("other_thread_id", "I"), ("parent_pid", "I"), ("child_pid", "I"), ("vpid", "I"), ("role", "I"), ("decision", "I"),
     ("flags", "I"), ("unread", "I"), ("namespaces", "8I"), ("lengths", "6I"),
 )  # fmt: skip
+# struct process: what the agent itself writes, when it tells of a daemon.
+PROCESS = (
+    ("start_ns", "Q"), ("parent_start_ns", "Q"), ("syscalls", "Q"), ("threads", "Q"), ("openat", "Q"),
+    ("openat_errors", "Q"), ("cgroup_writes", "Q"), ("parent_pid", "I"), ("parent_thread_id", "I"), ("role", "I"),
+    ("daemon_kind", "I"), ("root_moved", "I"), ("root_changed", "I"), ("entered", "I"), ("shim", "I"), ("execs", "I"),
+    ("reported", "I"), ("alive", "I"), ("pad", "I"),
+)  # fmt: skip
 COUNTERS = (
-    "sent", "lost_ring", "lost_processes", "lost_threads", "lost_pending", "not_birth", "compat", "lost_tail", "unwoken_bytes",
+    "sent", "lost_ring", "lost_processes", "lost_threads", "lost_pending", "not_birth", "compat", "lost_tail",
+    "unwoken_bytes",
 )  # fmt: skip
 _HEADER = struct.Struct("<" + "".join(code for _, code in FIELDS))
+_LENGTHS_AT = 32  # of the fields unpacked
+_PROCESS = struct.Struct("<" + "".join(code for _, code in PROCESS))
 NO_RETURN, REFUSED, TRUNCATED = 1, 2, 4
+_CUT = 256  # CUT(slot) is this, shifted by the slot
+_ELLIPSIS = "…"
 NAMESPACE_TYPES = ("mnt", "uts", "ipc", "pid", "net", "cgroup", "time", "user")
 # include/uapi/linux/sched.h, in the order of NAMESPACE_TYPES.
 _CLONE_NEW = (0x20000, 0x4000000, 0x8000000, 0x20000000, 0x40000000, 0x2000000, 0x80, 0x10000000)
+_NAMESPACE_CALLS = frozenset({"setns", "unshare", "clone", "clone3"})
+_AT_DESCRIPTOR = frozenset({"open_tree", "open_tree_attr", "mount_setattr", "execveat", "openat", "openat2"})
 _RELATIVE_BASE = ("/proc/self/fd/", "/proc/thread-self/fd/")
+
+
+Layout = list[list[object]]  # [name, offset, size] of each field, as the compiler laid it out
 
 
 class LayoutError(Exception):
@@ -53,65 +83,88 @@ class _Raw(NamedTuple):
     flags: int
     unread: int
     namespaces: tuple[int, ...]
-    texts: tuple[bytes, ...]
+    texts: Sequence[bytes]
 
 
-def check_layout(record: list[list[object]], counters: list[list[object]]) -> None:
-    """Compare [name, offset, size] of the C structs with what is decoded here. Raises LayoutError naming the first difference."""
-    expected: list[list[object]] = []
+def check_layout(record: Layout, counters: Layout, process: Layout) -> None:
+    """Compare the C structs with what is decoded and written here. Raises LayoutError naming the first difference."""
+    payload = ["payload", _HEADER.size, record[-1][2] if record else 0]  # its size is the C side's alone
+    expected = (
+        ("record", [*_layout(FIELDS), payload], record),
+        ("counters", _layout([(name, "Q") for name in COUNTERS]), counters),
+        ("process", _layout(PROCESS), process),
+    )
+    for name, want, have in expected:
+        for wanted, compiled in zip_longest(want, have):
+            if wanted != compiled:
+                raise LayoutError(f"C and Python differ on struct {name}: expected {wanted}, compiled {compiled}")
+
+
+def _layout(fields: Iterable[tuple[str, str]]) -> Layout:
+    laid: Layout = []
     offset = 0
-    for name, code in FIELDS:
+    for name, code in fields:
         size = struct.calcsize("<" + code)
-        expected.append([name, offset, size])
+        laid.append([name, offset, size])
         offset += size
-    expected.append(["payload", offset, None])
-    found = [*record[:-1], [*record[-1][:2], None]]
-    expected_counters: list[list[object]] = [[name, 8 * at, 8] for at, name in enumerate(COUNTERS)]
-    for want, have in ((expected, found), (expected_counters, counters)):
-        if want != have:
-            pair = next((p for p in zip(want, have, strict=False) if p[0] != p[1]), (want[-1], have[-1]))
-            msg = f"the C struct and its decoder differ: expected {pair[0]}, compiled {pair[1]}"
-            raise LayoutError(msg)
+    return laid
+
+
+def daemon(kind: int) -> bytes:
+    """Return the value in the map `processes` of a daemon that was there before."""
+    values = dict.fromkeys((name for name, _ in PROCESS), 0) | {"role": Role.DAEMON, "daemon_kind": kind}
+    return _PROCESS.pack(*values.values())
 
 
 def _raw(record: memoryview) -> _Raw:
     try:
         fields = _HEADER.unpack_from(record)
     except struct.error as error:
-        msg = f"a record of {len(record)} bytes is shorter than its header"
-        raise RecordError(msg) from error
-    texts, at = [], _HEADER.size
-    for length in fields[32:38]:
-        texts.append(bytes(record[at : at + length]))
+        raise RecordError(f"a record of {len(record)} bytes is shorter than its header") from error
+    payload = bytes(record[_HEADER.size :])
+    lengths = fields[_LENGTHS_AT:]
+    if sum(lengths) > len(payload):
+        raise RecordError(f"a record of {len(record)} bytes should have {_HEADER.size + sum(lengths)}")
+    texts, at = [], 0
+    for length in lengths:
+        texts.append(payload[at : at + length])
         at += length
-    if at > len(record):
-        msg = f"a record of {len(record)} bytes should have {at}"
-        raise RecordError(msg)
-    return _Raw(*fields[:5], fields[5:11], *fields[11:24], fields[24:32], tuple(texts))
+    return _Raw._make((*fields[:5], fields[5:11], *fields[11:24], fields[24:_LENGTHS_AT], texts))
 
 
-def _text(value: bytes) -> str | None:
-    """A C string; bytes that are no UTF-8 are kept as lone surrogates (os.fsdecode's way)."""
-    return value.partition(b"\0")[0].decode("utf-8", "surrogateescape") if value else None
+def _string(raw: _Raw, slot: int) -> str | None:
+    """A C string, None when there was none; bytes that are no UTF-8 are kept as lone surrogates (os.fsdecode's way).
+
+    One that was cut ends in an ellipsis: it must not be taken for another, shorter one.
+    """
+    value = raw.texts[slot]
+    if not value:
+        return None
+    text = value.partition(b"\0")[0].decode("utf-8", "surrogateescape")
+    return text + _ELLIPSIS if raw.flags & _CUT << slot else text
 
 
 def _texts(value: bytes) -> tuple[str, ...]:
     return tuple(value.rstrip(b"\0").decode("utf-8", "surrogateescape").split("\0")) if value else ()
 
 
-def _walked(value: bytes) -> str | None:
-    """Names from the leaf to the root, each with its NUL -> a path; None when nothing was walked."""
+def _walked(raw: _Raw, slot: int) -> str | None:
+    """Names from the leaf to the root, each with its NUL -> a path; None when nothing was walked.
+
+    A path whose beginning was not reached, or in which a name was cut, begins with an ellipsis: it is no absolute path.
+    """
+    value = raw.texts[slot]
     if not value:
         return None
     names = value[:-1].decode("utf-8", "surrogateescape").split("\0")
-    return "/" + "/".join(reversed([name for name in names if name != "/"]))
+    path = "/" + "/".join(reversed([name for name in names if name != "/"]))
+    return _ELLIPSIS + path if raw.flags & _CUT << slot else path
 
 
-def _resolved(path: str | None, base: bytes) -> str | None:
+def _resolved(path: str | None, root: str | None) -> str | None:
     """A path joined to what it is relative to: a directory, or the file behind /proc/self/fd/N."""
-    if path is None or not base:
-        return path if path is not None else _walked(base)
-    root = _walked(base) or "/"
+    if path is None or root is None:
+        return path
     if path.startswith(_RELATIVE_BASE):
         _, _, rest = path.split("/fd/", 1)[1].partition("/")
         return f"{root.rstrip('/')}/{rest}" if rest else root
@@ -121,21 +174,15 @@ def _resolved(path: str | None, base: bytes) -> str | None:
 
 
 def _namespaces(name: str, raw: _Raw) -> tuple[tuple[str, int], ...]:
-    if name == "setns":
-        inode = raw.arguments[2]
-        by_flag = [kind for kind, bit in zip(NAMESPACE_TYPES, _CLONE_NEW, strict=True) if raw.arguments[1] & bit]
-        kinds = by_flag or [kind for kind, now in zip(NAMESPACE_TYPES, raw.namespaces, strict=True) if now == inode][:1]
-        if len(kinds) == 1:
-            return ((kinds[0], inode),)
-        return tuple((kind, raw.namespaces[NAMESPACE_TYPES.index(kind)]) for kind in kinds)
-    if name in ("unshare", "clone", "clone3"):
-        flags = raw.arguments[0]
-        return tuple(
-            (kind, inode)
-            for kind, bit, inode in zip(NAMESPACE_TYPES, _CLONE_NEW, raw.namespaces, strict=True)
-            if flags & bit and inode
-        )
-    return ()
+    """The namespaces that a call led to; a failing one led nowhere."""
+    if name not in _NAMESPACE_CALLS or raw.return_value < 0:
+        return ()
+    flags = raw.arguments[1] if name == "setns" else raw.arguments[0]
+    if name == "setns" and not flags:  # whatever kind the descriptor is of: the one that the task is in now
+        now = zip(NAMESPACE_TYPES, raw.namespaces, strict=True)
+        return tuple((kind, inode) for kind, inode in now if inode == raw.arguments[2])
+    led = zip(NAMESPACE_TYPES, raw.namespaces, _CLONE_NEW, strict=True)
+    return tuple((kind, inode) for kind, inode, bit in led if flags & bit and inode)
 
 
 class Decoder:
@@ -154,9 +201,11 @@ class Decoder:
         raw = _raw(record)
         decoder = self._decoders.get(raw.kind)
         if decoder is None:
-            msg = f"a record of unknown kind {raw.kind}"
-            raise RecordError(msg)
-        return decoder(raw)
+            raise RecordError(f"a record of unknown kind {raw.kind}")
+        try:
+            return decoder(raw)
+        except ValueError as error:  # an unknown role, decision or ending
+            raise RecordError(str(error)) from error
 
     def name(self, number: int) -> str:
         """Return a system call's name, `syscall_<nr>` for one the table does not know."""
@@ -164,50 +213,51 @@ class Decoder:
 
     def _fork(self, raw: _Raw) -> Event:
         return Fork(
-            raw.start_ns, raw.pid, raw.process_start_ns, raw.parent_pid, raw.parent_start_ns, raw.other_thread_id, raw.vpid,
-            raw.arguments[0], raw.cgroup_id,
+            raw.start_ns, raw.pid, raw.process_start_ns, raw.parent_pid, raw.parent_start_ns, raw.other_thread_id,
+            raw.vpid, raw.arguments[0], raw.cgroup_id,
         )  # fmt: skip
 
     def _exec(self, raw: _Raw) -> Event:
         variables = tuple((key, value) for key, _, value in (text.partition("=") for text in _texts(raw.texts[2])))
         return Exec(
-            raw.start_ns, raw.pid, raw.process_start_ns, raw.parent_pid, raw.parent_start_ns, raw.other_thread_id, raw.vpid,
-            Decision(raw.decision), raw.cgroup_id, _text(raw.texts[0]) or "", _texts(raw.texts[1]), variables,
-            _walked(raw.texts[3]) or "", bool(raw.flags & TRUNCATED),
+            raw.start_ns, raw.pid, raw.process_start_ns, raw.parent_pid, raw.parent_start_ns, raw.other_thread_id,
+            raw.vpid, Decision(raw.decision), raw.cgroup_id, _string(raw, 0) or "", _texts(raw.texts[1]), variables,
+            _walked(raw, 3) or "", bool(raw.flags & TRUNCATED),
         )  # fmt: skip
 
     def _end(self, raw: _Raw) -> Event:
         syscalls, threads, openat, openat_errors, cgroup_writes, status = raw.arguments
         return End(
-            raw.start_ns, raw.pid, raw.process_start_ns, Ending(raw.decision), status, syscalls, threads, openat, openat_errors,
-            cgroup_writes,
+            raw.start_ns, raw.pid, raw.process_start_ns, Ending(raw.decision), status, syscalls, threads, openat,
+            openat_errors, cgroup_writes,
         )  # fmt: skip
 
     def _call(self, raw: _Raw) -> Event:
         name = self.name(raw.nr)
-        source, target, kind, data, source_base, target_base = raw.texts
-        at_target = name in ("open_tree", "open_tree_attr", "mount_setattr", "execveat", "openat", "openat2")
+        target = _string(raw, 1)
+        if name in _AT_DESCRIPTOR and not raw.arguments[1]:
+            target = ""  # NULL: the descriptor itself
         return Call(
             raw.start_ns, raw.end_ns, raw.pid, raw.process_start_ns, raw.thread_id, raw.other_thread_id, raw.cgroup_id,
             Role(raw.role), name, None if raw.flags & NO_RETURN else raw.return_value, raw.arguments,
-            _resolved(_text(source), source_base), _resolved(_text(target) or ("" if at_target else None), target_base),
-            _text(kind), _text(data), raw.child_pid, _namespaces(name, raw), raw.unread,
+            _resolved(_string(raw, 0), _walked(raw, 4)), _resolved(target, _walked(raw, 5)), _string(raw, 2),
+            _string(raw, 3), raw.child_pid, _namespaces(name, raw), raw.unread,
         )  # fmt: skip
 
     def _wait(self, raw: _Raw) -> Event:
         return Wait(
             raw.start_ns, raw.end_ns, raw.pid, raw.process_start_ns, raw.thread_id, raw.cgroup_id, self.name(raw.nr),
-            raw.return_value, raw.arguments, _text(raw.texts[0]),
+            raw.return_value, raw.arguments, _string(raw, 0),
         )  # fmt: skip
 
     def _mkdir(self, raw: _Raw) -> Event:
-        return CgroupChange(raw.start_ns, "mkdir", raw.cgroup_id, _text(raw.texts[0]) or "", raw.pid)
+        return CgroupChange(raw.start_ns, "mkdir", raw.cgroup_id, _string(raw, 0) or "", raw.pid)
 
     def _rmdir(self, raw: _Raw) -> Event:
-        return CgroupChange(raw.start_ns, "rmdir", raw.cgroup_id, _text(raw.texts[0]) or "", raw.pid)
+        return CgroupChange(raw.start_ns, "rmdir", raw.cgroup_id, _string(raw, 0) or "", raw.pid)
 
     def _attach(self, raw: _Raw) -> Event:
-        return CgroupChange(raw.start_ns, "attach", raw.cgroup_id, _text(raw.texts[0]) or "", raw.pid)
+        return CgroupChange(raw.start_ns, "attach", raw.cgroup_id, _string(raw, 0) or "", raw.pid)
 
     def _write(self, raw: _Raw) -> Event:
-        return CgroupWrite(raw.start_ns, raw.pid, raw.process_start_ns, raw.thread_id, _walked(raw.texts[0]) or "")
+        return CgroupWrite(raw.start_ns, raw.pid, raw.process_start_ns, raw.thread_id, _walked(raw, 0) or "")

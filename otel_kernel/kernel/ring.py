@@ -2,7 +2,7 @@
 
 import mmap
 import struct
-from collections.abc import Iterator
+from collections.abc import Generator
 
 _POSITION = struct.Struct("<Q")
 _HEADER = struct.Struct("<I")
@@ -21,7 +21,7 @@ class Ring:
         self._producer = mmap.mmap(fd, page + 2 * size, mmap.MAP_SHARED, mmap.PROT_READ, offset=page)
         self._data = memoryview(self._producer)[page:]
 
-    def records(self) -> Iterator[memoryview]:
+    def records(self) -> Generator[memoryview, None, None]:
         """Yield each record's bytes and give its room back when the next is asked for. The view is valid until then."""
         at = _POSITION.unpack_from(self._consumer, 0)[0]
         while True:
@@ -34,10 +34,12 @@ class Ring:
                 if header & _BUSY:
                     return
                 length = header & ~_DISCARD
-                if not header & _DISCARD:
-                    yield self._data[offset + 8 : offset + 8 + length]
                 at += (length + 8 + 7) & ~7
-                _POSITION.pack_into(self._consumer, 0, at)
+                try:
+                    if not header & _DISCARD:
+                        yield self._data[offset + 8 : offset + 8 + length]
+                finally:  # also when the reader stops here: it has seen this record
+                    _POSITION.pack_into(self._consumer, 0, at)
 
     def close(self) -> None:
         """Unmap."""

@@ -5,13 +5,17 @@ import re
 from pathlib import Path
 
 _DEFINE = re.compile(r"^#define\s+__NR(?:3264)?_(\w+)\s+(?:__NR_\w+|(\d+))", re.MULTILINE)
-_NEWER = {"futex_wake": 454, "futex_wait": 455, "futex_requeue": 456, "statmount": 457, "listmount": 458, "open_tree_attr": 467}
+_NEWER = {
+    "futex_wake": 454, "futex_wait": 455, "futex_requeue": 456, "statmount": 457, "listmount": 458,
+    "open_tree_attr": 467,
+}  # fmt: skip
 _FILES = {"x86_64": "x86_64-linux-gnu/asm/unistd_64.h", "aarch64": "asm-generic/unistd.h"}
 
 
 def table(include: Path = Path("/usr/include")) -> dict[str, int]:
-    """Return name -> number. Calls newer than the headers that we know by name are added: their numbers are one on all architectures.
+    """Return name -> number.
 
+    Calls newer than the headers that we know by name are added: their numbers are one on all architectures.
     Raises OSError when the header is not there (Debian: package linux-libc-dev).
     """
     text = (include / _FILES.get(platform.machine(), "asm-generic/unistd.h")).read_text()

@@ -4,7 +4,8 @@
 // line `done PID STATUS`:
 //   run HOW COUNT ARG... VARIABLE...   a child: its program (ARG, the first is the path) and environment
 //   do STEP...                         the daemon itself
-// In any other role it takes the steps that follow the first `--` of its arguments; `--` stands between steps, too.
+// In any other role it takes the steps among its arguments: from the first that begins with `=` on, each without that letter, which
+// keeps their words from being taken for a runtime's. `--` stands between steps.
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -16,6 +17,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -33,8 +35,6 @@
 
 static long results[WORDS_MAX];
 static int result_count;
-static char **rest;
-static long word_value(const char *word);
 
 static void fail(const char *what) {
   dprintf(1, "failed %s: %s\n", what, strerror(errno));
@@ -49,11 +49,11 @@ static long raw(long nr, const long *a) {
 
 static long last(void) { return result_count ? results[result_count - 1] : 0; }
 
-// A string in a page that is in the page cache and not yet in this process's page table: the kernel faults it in during the call.
-static char *not_resident(const char *text) {
-  int fd = memfd_create("text", 0);
-  if (fd < 0 || write(fd, text, strlen(text) + 1) < 0) fail("memfd");
-  char *page = mmap(NULL, 4096, PROT_READ, MAP_SHARED, fd, 0);
+// Bytes in a page that is in the page cache and not yet in this process's page table: the kernel faults it in during the call.
+static void *not_resident(const void *bytes, size_t size) {
+  int fd = memfd_create("cold", 0);
+  if (fd < 0 || write(fd, bytes, size) < 0) fail("memfd");
+  void *page = mmap(NULL, 4096, PROT_READ, MAP_SHARED, fd, 0);
   if (page == MAP_FAILED) fail("mmap");
   close(fd);
   return page;
@@ -65,20 +65,10 @@ static char *formatted(const char *format) {
   return text;
 }
 
-static long *clone_arguments(const char *flags, bool resident) {
-  struct clone_args arguments = {.flags = word_value(flags), .exit_signal = SIGCHLD};
-  int fd = memfd_create("clone", 0);
-  if (fd < 0 || write(fd, &arguments, sizeof(arguments)) < 0) fail("memfd");
-  long *page = mmap(NULL, 4096, PROT_READ, MAP_SHARED | (resident ? MAP_POPULATE : 0), fd, 0);
-  if (page == MAP_FAILED) fail("mmap");
-  close(fd);
-  return page;
-}
-
 // s:text; n:text in a page that is not resident; f:format of the last result; r: the last result; a number.
 static long word_value(const char *word) {
   if (!strncmp(word, "s:", 2)) return (long)(word + 2);
-  if (!strncmp(word, "n:", 2)) return (long)not_resident(word + 2);
+  if (!strncmp(word, "n:", 2)) return (long)not_resident(word + 2, strlen(word + 2) + 1);
   if (!strncmp(word, "f:", 2)) return (long)formatted(word + 2);
   if (!strcmp(word, "r")) return last();
   return strtol(word, NULL, 0);
@@ -86,14 +76,16 @@ static long word_value(const char *word) {
 
 static void call(char **words, int count) {
   long a[6] = {0};
-  for (int i = 1; i < count && i < 7; i++) a[i - 1] = word_value(words[i]);
+  for (int i = 1; i < count && i < 7; i++)
+    a[i - 1] = word_value(words[i]);
   errno = 0;
   results[result_count++ % WORDS_MAX] = raw(strtol(words[0], NULL, 0), a);
 }
 
 static void repeat(char **words, int count) {
   long a[6] = {0};
-  for (int i = 2; i < count && i < 8; i++) a[i - 2] = word_value(words[i]);
+  for (int i = 2; i < count && i < 8; i++)
+    a[i - 2] = word_value(words[i]);
   for (long n = strtol(words[0], NULL, 0); n > 0; n--) {
     errno = 0;
     raw(strtol(words[1], NULL, 0), a);
@@ -101,7 +93,8 @@ static void repeat(char **words, int count) {
 }
 
 static void *call_getppid(void *times) {
-  for (long n = (long)times; n > 0; n--) syscall(SYS_getppid);
+  for (long n = (long)times; n > 0; n--)
+    syscall(SYS_getppid);
   return NULL;
 }
 
@@ -109,11 +102,13 @@ static void threads(long count, long times) {
   pthread_t made[64];
   for (long i = 0; i < count; i++)
     if (pthread_create(&made[i], NULL, call_getppid, (void *)times)) fail("thread");
-  for (long i = 0; i < count; i++) pthread_join(made[i], NULL);
+  for (long i = 0; i < count; i++)
+    pthread_join(made[i], NULL);
 }
 
 static void *call_forever(void *arg) {
-  for (;;) syscall(SYS_getppid);
+  for (;;)
+    syscall(SYS_getppid);
   return arg;
 }
 
@@ -132,9 +127,9 @@ static long make_child(const char *how, const char *flags) {
 #ifdef SYS_fork
   if (!strcmp(how, "fork")) return syscall(SYS_fork);
 #endif
-  bool resident = strcmp(how, "clone3-cold") != 0;
-  if (strcmp(how, "clone3") && resident) fail(how);
-  return syscall(SYS_clone3, clone_arguments(flags, resident), sizeof(struct clone_args));
+  struct clone_args arguments = {.flags = value, .exit_signal = value & CLONE_THREAD ? 0 : SIGCHLD};
+  bool cold = !strcmp(how, "clone3-cold");
+  return syscall(SYS_clone3, cold ? not_resident(&arguments, sizeof(arguments)) : &arguments, sizeof(arguments));
 }
 
 static int wait_for(long pid) {
@@ -184,15 +179,35 @@ static void execute(char **words) {
   results[result_count++ % WORDS_MAX] = -errno;
 }
 
+// A child that is another program at once.
+static void spawn(char **words, int count) {
+  char *argv[WORDS_MAX] = {NULL};
+  memcpy(argv, words, count * sizeof(*argv));
+  long pid = syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
+  if (pid == 0) {
+    execute(argv);
+    _exit(127);
+  }
+  wait_for(pid);
+}
+
 static void *execute_in_thread(void *words) {
   execute(words);
   fail("exec");
   return NULL;
 }
 
-static void exec_from_thread(char **words) {
+static void *sleep_forever(void *arg) {
+  for (;;)
+    pause();
+  return arg;
+}
+
+// The other threads do something while they are ended, or nothing.
+static void exec_from_thread(char **words, void *(*others)(void *)) {
   pthread_t made[4];
-  for (int i = 0; i < 3; i++) pthread_create(&made[i], NULL, call_forever, NULL);
+  for (int i = 0; i < 3; i++)
+    pthread_create(&made[i], NULL, others, NULL);
   pthread_create(&made[3], NULL, execute_in_thread, words);
   pthread_join(made[3], NULL);
 }
@@ -229,7 +244,7 @@ static void compat(long times, long nr, long first) {
 #ifdef __x86_64__
   for (; times > 0; times--) {
     long value;
-    asm volatile("int $0x80" : "=a"(value) : "a"(nr), "b"(first) : "memory", "r8", "r9", "r10", "r11");
+    asm volatile("int $0x80" : "=a"(value) : "a"(nr), "b"(first), "D"(first) : "memory", "r8", "r9", "r10", "r11");
   }
 #else
   (void)times, (void)nr, (void)first;
@@ -273,7 +288,8 @@ static void write_at(const char *directory, const char *name, const char *text) 
 static void tell(void) {
   char line[4096];
   int at = snprintf(line, sizeof(line), "told");
-  for (int i = 0; i < result_count && at < 4000; i++) at += snprintf(line + at, sizeof(line) - at, " %ld", results[i]);
+  for (int i = 0; i < result_count && at < 4000; i++)
+    at += snprintf(line + at, sizeof(line) - at, " %ld", results[i]);
   line[at++] = '\n';
   if (write(1, line, at) < 0) _exit(97);
 }
@@ -281,40 +297,68 @@ static void tell(void) {
 static long number(char **words, int at) { return strtol(words[at], NULL, 0); }
 
 static void take(const char *name, char **words, int count) {
-  if (!strcmp(name, "call")) call(words, count);
-  else if (!strcmp(name, "repeat")) repeat(words, count);
-  else if (!strcmp(name, "threads")) threads(number(words, 0), number(words, 1));
-  else if (!strcmp(name, "crowd")) crowd(number(words, 0));
-  else if (!strcmp(name, "child")) child(words);
-  else if (!strcmp(name, "child-at")) child_at(number(words, 0));
-  else if (!strcmp(name, "descend")) descend(words);
-  else if (!strcmp(name, "die-in-vfork")) die_in_vfork();
-  else if (!strcmp(name, "refuse")) refuse(number(words, 0), number(words, 1));
-  else if (!strcmp(name, "compat")) compat(number(words, 0), number(words, 1), number(words, 2));
-  else if (!strcmp(name, "restart")) restart();
-  else if (!strcmp(name, "write")) write_file(words[0], words[1]);
-  else if (!strcmp(name, "write-at")) write_at(words[0], words[1], words[2]);
-  else if (!strcmp(name, "wait")) poll(NULL, 0, number(words, 0));
-  else if (!strcmp(name, "sleep")) usleep(1000 * number(words, 0));
-  else if (!strcmp(name, "tell")) tell();
-  else if (!strcmp(name, "exit")) _exit(number(words, 0));
-  else if (!strcmp(name, "kill")) raise(number(words, 0));
-  else errno = EINVAL, fail(name);
+  if (!strcmp(name, "call"))
+    call(words, count);
+  else if (!strcmp(name, "repeat"))
+    repeat(words, count);
+  else if (!strcmp(name, "threads"))
+    threads(number(words, 0), number(words, 1));
+  else if (!strcmp(name, "crowd"))
+    crowd(number(words, 0));
+  else if (!strcmp(name, "child"))
+    child(words);
+  else if (!strcmp(name, "child-at"))
+    child_at(number(words, 0));
+  else if (!strcmp(name, "descend"))
+    descend(words);
+  else if (!strcmp(name, "spawn"))
+    spawn(words, count);
+  else if (!strcmp(name, "die-in-vfork"))
+    die_in_vfork();
+  else if (!strcmp(name, "refuse"))
+    refuse(number(words, 0), number(words, 1));
+  else if (!strcmp(name, "compat"))
+    compat(number(words, 0), number(words, 1), number(words, 2));
+  else if (!strcmp(name, "restart"))
+    restart();
+  else if (!strcmp(name, "write"))
+    write_file(words[0], words[1]);
+  else if (!strcmp(name, "write-at"))
+    write_at(words[0], words[1], words[2]);
+  else if (!strcmp(name, "wait"))
+    poll(NULL, 0, number(words, 0));
+  else if (!strcmp(name, "sleep"))
+    usleep(1000 * number(words, 0));
+  else if (!strcmp(name, "tell"))
+    tell();
+  else if (!strcmp(name, "exit"))
+    _exit(number(words, 0));
+  else if (!strcmp(name, "raise"))
+    raise(number(words, 0));
+  else
+    errno = EINVAL, fail(name);
 }
 
 // Steps that take all the words that are left: what comes after them is the next program's or the next thread's.
 static bool takes_all(const char *name, char **words) {
-  if (!strcmp(name, "exec")) execute(words);
-  else if (!strcmp(name, "thread-exec")) exec_from_thread(words);
-  else if (!strcmp(name, "leader-exits")) leader_exits(number(words, 0), words + 2);
-  else return false;
+  if (!strcmp(name, "become"))
+    execute(words);
+  else if (!strcmp(name, "become-from-thread"))
+    exec_from_thread(words, sleep_forever);
+  else if (!strcmp(name, "become-from-crowd"))
+    exec_from_thread(words, call_forever);
+  else if (!strcmp(name, "leader-exits"))
+    leader_exits(number(words, 0), words + 2);
+  else
+    return false;
   return true;
 }
 
 static int take_steps(char **words) {
   while (*words) {
     int count = 1;
-    while (words[count] && strcmp(words[count], "--")) count++;
+    while (words[count] && strcmp(words[count], "--"))
+      count++;
     if (takes_all(words[0], words + 1)) return 0;
     take(words[0], words + 1, count - 1);
     words += count + (words[count] != NULL);
@@ -366,7 +410,8 @@ static int serve(void) {
     }
     long pid = start(words + 1);
     int status = wait_for(pid);
-    while (waitpid(-1, NULL, __WALL | WNOHANG) > 0) continue; // whoever was left to the daemon
+    while (waitpid(-1, NULL, __WALL) > 0)
+      continue; // whoever was left to the daemon
     dprintf(1, "done %ld %d\n", pid, status);
   }
   return 0;
@@ -377,7 +422,10 @@ int main(int argc, char **argv) {
     prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
     return serve();
   }
-  for (rest = argv; *rest; rest++)
-    if (!strcmp(*rest, "--")) return take_steps(rest + 1);
-  return 0;
+  char **steps = argv;
+  while (*steps && **steps != '=')
+    steps++;
+  for (char **word = steps; *word; word++)
+    ++*word;
+  return take_steps(steps);
 }
