@@ -13,7 +13,15 @@ from pathlib import Path
 
 import grpc
 
-from benchmarks import machine, syscall_cost
+from benchmarks import (
+    birth_slowdown,
+    births_memory,
+    export_delay,
+    machine,
+    start_to_ready,
+    syscall_cost,
+    throughput,
+)
 from benchmarks.results import Result
 
 REFUSED = 2
@@ -30,18 +38,20 @@ class Benchmark:
 
 BENCHMARKS = [
     Benchmark(module.__name__.rpartition(".")[2], module.measure, module.NEEDS)
-    for module in (syscall_cost,)
+    for module in (syscall_cost, start_to_ready, births_memory, export_delay, throughput, birth_slowdown)
 ]
 
 
 def main() -> int:
-    """Run the benchmarks chosen and return the exit status: 0 measured (whether bars were reached or not), 1 failed, 2 refused."""
+    """Run the benchmarks chosen. Returns 0 when measured, bars reached or not, 1 when that failed, 2 when refused."""
     options = _arguments()
     chosen = [each for each in BENCHMARKS if options.only in (None, each.name)]
     if reason := _why_not(options, chosen):
         print(f"make bench: {reason}", file=sys.stderr)
         return REFUSED
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that contexts are left, and with them agents and labs
+    where = machine.describe()
+    print(where, flush=True)
     try:
         results = [_measure(each) for each in chosen]
     except KeyboardInterrupt:
@@ -52,7 +62,7 @@ def main() -> int:
     except (RuntimeError, OSError, subprocess.SubprocessError) as error:
         print(f"make bench: {error}", file=sys.stderr)
         return 1
-    _conclude(results, options.save)
+    _conclude(results, where, options.save)
     return 0
 
 
@@ -88,14 +98,16 @@ def _measure(benchmark: Benchmark) -> Result:
     return result
 
 
-def _conclude(results: Sequence[Result], save: Path | None) -> None:
+def _conclude(results: Sequence[Result], where: str, save: Path | None) -> None:
     bars = [bar for result in results for bar in result.bars]
-    print(f"{sum(bar.is_reached for bar in bars)} of {len(bars)} bars reached")
+    if bars:
+        print(f"{sum(bar.is_reached for bar in bars)} of {len(bars)} bars reached")
     if save is None:
         return
-    head = f"# Benchmarks\n\nMade by `python -m benchmarks --save {save.as_posix() if not save.is_absolute() else save.name}`.\n"
+    command = f"python -m benchmarks --save {save.name if save.is_absolute() else save}"
+    head = f"# Benchmarks\n\nMeasured by `{command}`.\n"
     sections = "\n".join(result.markdown() for result in results)
-    save.write_text(f"{head}\n{machine.describe()}\n\n{sections}")
+    save.write_text(f"{head}\n{where}\n\n{sections}")
     print(f"written to {save}")
 
 

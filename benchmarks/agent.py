@@ -10,9 +10,9 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 PROGRAM = Path(sys.prefix) / "bin" / "otel-kernel"
-READY_LIMIT_S = 30
 STOP_LIMIT_S = 15
 
 
@@ -24,14 +24,14 @@ class Agent:
     ready_s: float  # from its exec to its `ready:`
 
     def cpu_ns(self) -> int:
-        """Return the CPU time that all its threads have used. (utime and stime of /proc/PID/stat count in 10 ms.)"""
+        """Return the CPU time that its threads have used. Those of /proc/PID/stat are in steps of 10 ms."""
         tasks = Path(f"/proc/{self.pid}/task").glob("*/schedstat")
         return sum(int(task.read_text().split()[0]) for task in tasks)
 
 
 @contextlib.contextmanager
 def running(settings: Mapping[str, str]) -> Iterator[Agent]:
-    """Run an agent that has said `ready:` and observes by eBPF; end it by SIGTERM. Raises RuntimeError when it does not."""
+    """Run an agent that observes by eBPF and has said so; end it by SIGTERM. Raises RuntimeError when it does not."""
     # The settings of the one who measures would make it another agent; PYTHON* make it another Python.
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("OTEL_", "PYTHON"))}
     settings = {"OTEL_KERNEL_EBPF": "require", "OTEL_KERNEL_KUBERNETES": "off"} | dict(settings)
@@ -49,7 +49,8 @@ def running(settings: Mapping[str, str]) -> Iterator[Agent]:
             raise RuntimeError("no pipe to otel-kernel run")
         said = stderr.readline().decode(errors="replace").strip()
         if not said.startswith("ready:"):
-            raise RuntimeError(f"otel-kernel run is not ready; it said: {said or 'nothing'}")
+            process.kill()
+            raise RuntimeError(f"otel-kernel run is not ready; it said: {_last_line(said, stderr)}")
         yield Agent(process.pid, time.monotonic() - began)
     finally:
         process.send_signal(signal.SIGTERM)
@@ -60,6 +61,11 @@ def running(settings: Mapping[str, str]) -> Iterator[Agent]:
             process.wait()
         if stderr:
             stderr.close()
+
+
+def _last_line(said: str, stderr: IO[bytes]) -> str:
+    rest = stderr.read().decode(errors="replace").strip()
+    return (rest or said or "nothing").splitlines()[-1]
 
 
 def counted(births: Path, attribute: str) -> int:

@@ -1,4 +1,4 @@
-"""How much memory does the agent hold, and does it grow?"""
+"""How much memory the agent holds, and whether it grows."""
 
 import time
 from collections.abc import Callable
@@ -22,12 +22,13 @@ def measure(say: Callable[[str], None]) -> Result:
     with Receiver("grpc") as receiver, Lab() as lab:
         settings = receiver.settings | {"OTEL_KERNEL_BIRTH_QUIET": str(QUIET_S)}
         with agent.running(settings) as started:
-            born = 0
+            uids: list[str] = []
             for births in SAMPLES_AT:
-                while born < births:
-                    lab.remove(lab.bear(Pod(name=f"memory-{born}")))
-                    born += 1
-                receiver.wait_for(births)
+                while len(uids) < births:
+                    pod = Pod(name=f"memory-{len(uids)}")
+                    lab.remove(lab.bear(pod))
+                    uids.append(pod.uid)
+                receiver.wait_for(uids)
                 time.sleep(QUIET_S)
                 taken[births] = smaps.of(started.pid)
                 say(f"after {births} births: {taken[births].rss / MB:.1f} MB")
@@ -36,17 +37,17 @@ def measure(say: Callable[[str], None]) -> Result:
 
 
 def _result(taken: dict[int, smaps.Memory], maps_bytes: int) -> Result:
-    last = taken[SAMPLES_AT[-1]]
-    rows = [_row(f"RSS after {births} births", memory.rss) for births, memory in taken.items() if births != SAMPLES_AT[-1]]
-    rows.append(_row(f"RSS after {SAMPLES_AT[-1]} births", last.rss, Bar(last.rss / MB, LIMIT_MB, "MB")))
-    rows += [_row("- of it RssAnon", last.anonymous), _row("- of it RssFile", last.file), _row("- of it RssShmem", last.shared)]
+    *before, half, all_ = SAMPLES_AT
+    last = taken[all_]
+    rows = [_row(f"RSS after {births} births", taken[births].rss) for births in (*before, half)]
+    rows.append(_row(f"RSS after {all_} births", last.rss, Bar(last.rss / MB, LIMIT_MB, "MB")))
+    rows += [_row("- of it RssAnon", last.anonymous), _row("- of it RssFile", last.file)]
     rows += [_row(f"- in {kind}", held) for kind, held in last.parts.items()]
-    half, all_ = SAMPLES_AT[-2:]
     rows.append(_row(f"growth of RssAnon from {half} to {all_} births", last.anonymous - taken[half].anonymous))
     rows.append(_row("kernel memory of the BPF maps, the ring included", maps_bytes))
     method = (
-        "An agent that sends by OTLP/gRPC to a real receiver; pods with one container, born and removed one after the other. "
-        "/proc/PID/status and smaps; MB are 10^6 bytes."
+        "An agent that sends by OTLP/gRPC to a real receiver; pods with one container, born and removed one after the "
+        "other. /proc/PID/status and smaps; MB are 10^6 bytes."
     )
     return Result("How much memory does the agent hold, and does it grow?", method, rows)
 

@@ -10,7 +10,7 @@ from otel_kernel.kernel import bpf, syscalls
 
 BPF_PROG_LOAD = 5  # enum bpf_cmd, include/uapi/linux/bpf.h
 BPF_PROG_TYPE_RAW_TRACEPOINT = 17
-RETURN_ZERO = bytes.fromhex("b700000000000000" "9500000000000000")  # r0 = 0; exit
+RETURN_ZERO = bytes.fromhex("b7000000000000009500000000000000")  # r0 = 0; exit
 TRACEPOINTS = ("sys_enter", "sys_exit")
 
 
@@ -33,9 +33,8 @@ def _load() -> int:
     """Return the descriptor of a program that does nothing (union bpf_attr, BPF_PROG_LOAD)."""
     instructions = ctypes.create_string_buffer(RETURN_ZERO, len(RETURN_ZERO))
     license_ = ctypes.create_string_buffer(b"GPL")
-    attributes = struct.pack(
-        "<IIQQ", BPF_PROG_TYPE_RAW_TRACEPOINT, len(RETURN_ZERO) // 8, ctypes.addressof(instructions), ctypes.addressof(license_)
-    )
+    count, addresses = len(RETURN_ZERO) // 8, (ctypes.addressof(instructions), ctypes.addressof(license_))
+    attributes = struct.pack("<IIQQ", BPF_PROG_TYPE_RAW_TRACEPOINT, count, *addresses)
     held = ctypes.create_string_buffer(attributes, 128)
     descriptor = ctypes.CDLL(None, use_errno=True).syscall(syscalls.table()["bpf"], BPF_PROG_LOAD, held, 128)
     if descriptor < 0:

@@ -1,4 +1,4 @@
-"""How long after its end is a birth at the collector?"""
+"""How long after its end a birth is at the collector."""
 
 from collections.abc import Callable
 
@@ -10,6 +10,7 @@ from demo.pod import Container, Pod
 
 NEEDS = ("containerd", "ctr", "runc", "gcc", "setpriv")
 BIRTHS = 20
+CONTAINERS = (Container("app"), Container("sidecar"))
 QUIET_S = 0.5
 PROTOCOLS: tuple[Protocol, ...] = ("grpc", "http/protobuf")
 NS_PER_MS = 1_000_000
@@ -24,26 +25,20 @@ def measure(say: Callable[[str], None]) -> Result:
             delays_ms = _delays_ms(lab, protocol)
             rows.append(Row(f"quiet period's end to arrival, {protocol}", delays_ms, "ms"))
     method = (
-        f"{BIRTHS} pods of two containers one after the other; OTEL_KERNEL_BIRTH_QUIET={QUIET_S}. From the last time that any span or "
-        "event of the trace tells, plus the quiet period, to the request's arrival at a receiver on loopback."
+        f"{BIRTHS} pods of two containers one after the other; OTEL_KERNEL_BIRTH_QUIET={QUIET_S}. From the last time "
+        "that any span or event of the trace tells, plus the quiet period, to the request's arrival at a receiver on "
+        "loopback."
     )
-    notes = ["a birth that is `known` to be complete (with the Kubernetes API, not in this version) waits for no quiet period"]
+    notes = [
+        "a birth `known` to be complete waits for no quiet period; that takes the Kubernetes API, not in this version"
+    ]
     return Result("How long after its end is a birth at the collector?", method, rows, notes)
 
 
 def _delays_ms(lab: Lab, protocol: Protocol) -> list[float]:
     with Receiver(protocol) as receiver, agent.running(receiver.settings | {"OTEL_KERNEL_BIRTH_QUIET": str(QUIET_S)}):
-        born = []
-        for number in range(BIRTHS):
-            born.append(lab.bear(Pod(name=f"delay-{number}", containers=(Container("app"), Container("sidecar")))))
-        receiver.wait_for(BIRTHS)
-        arrivals = receiver.arrivals()
+        born = [lab.bear(Pod(name=f"delay-{number}", containers=CONTAINERS)) for number in range(BIRTHS)]
+        arrivals = receiver.wait_for(each.pod.uid for each in born)
         for each in born:
             lab.remove(each)
-    wanted = [bytes.fromhex(each.pod.uid.replace("-", "")) for each in born]
-    if missing := [each for each in wanted if each not in arrivals]:
-        raise RuntimeError(f"{len(missing)} of {BIRTHS} births did not arrive")
-    return [
-        (arrival.arrived_ns - arrival.last_ns) / NS_PER_MS - QUIET_S * 1000
-        for arrival in (arrivals[trace_id] for trace_id in wanted)
-    ]
+    return [(arrival.arrived_ns - arrival.last_ns) / NS_PER_MS - QUIET_S * 1000 for arrival in arrivals]

@@ -12,12 +12,13 @@ _VERSION = re.compile(r"\bv?(\d+\.\d+[\w.+~-]*)")
 
 
 def describe() -> str:
-    """Return date, kernel, processor, memory and the programs measured against, as a list in Markdown."""
+    """Return date, kernel, processor, memory, load and the programs measured against, as a list in Markdown."""
     memory_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     lines = {
         "date": time.strftime("%Y-%m-%d"),
         "kernel": f"{platform.release()} {platform.machine()}",
         "processor": f"{_processor()}, {os.cpu_count()} CPUs, {memory_bytes / (1 << 30):.0f} GiB of memory",
+        "load before": f"{os.getloadavg()[0]:.2f} (mean of the last minute)",
         "programs": ", ".join([f"Python {platform.python_version()}", *filter(None, map(_version, PROGRAMS))]),
     }
     return "\n".join(f"- {name}: {told}" for name, told in lines.items())

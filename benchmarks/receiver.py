@@ -1,6 +1,8 @@
 """A real receiver of OTLP on loopback that notes which birth came when."""
 
 import time
+from collections import deque
+from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from types import TracebackType
@@ -28,7 +30,7 @@ class _Noting(Received):
 
     def __init__(self) -> None:
         super().__init__()
-        self.arrived: list[tuple[int, bytes]] = []
+        self.arrived: deque[tuple[int, bytes]] = deque()
 
     def answer(self, body: bytes, headers: dict[str, str]) -> Answer:
         self.arrived.append((time.time_ns(), body))
@@ -43,6 +45,7 @@ class Receiver:
         self._received = _Noting()
         self._stack = ExitStack()
         self._port = 0
+        self._found: dict[bytes, Arrival] = {}
 
     def __enter__(self) -> Self:
         collector = grpc_collector if self._protocol == "grpc" else http_collector
@@ -60,22 +63,26 @@ class Receiver:
             "OTEL_EXPORTER_OTLP_PROTOCOL": self._protocol,
         }
 
-    def wait_for(self, births: int) -> None:
-        """Wait until so many requests came: a birth of the lab is one. Raises RuntimeError when they do not."""
-        deadline = time.monotonic() + WAIT_LIMIT_S
-        while len(self._received.arrived) < births:
-            if time.monotonic() > deadline:
-                raise RuntimeError(f"{len(self._received.arrived)} of {births} births arrived within {WAIT_LIMIT_S} s")
-            time.sleep(0.01)
+    def wait_for(self, uids: Iterable[str]) -> list[Arrival]:
+        """Wait until the births of these pods have arrived and return their arrivals in that order.
 
-    def arrivals(self) -> dict[bytes, Arrival]:
-        """Return what arrived so far, by trace id."""
-        found: dict[bytes, Arrival] = {}
-        for arrived_ns, body in tuple(self._received.arrived):
+        Raises RuntimeError when they do not arrive.
+        """
+        wanted = [bytes.fromhex(uid.replace("-", "")) for uid in uids]  # a birth seen from its start: the pod's UID
+        deadline = time.monotonic() + WAIT_LIMIT_S
+        while missing := sum(each not in self._arrivals() for each in wanted):
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"{missing} of {len(wanted)} births did not arrive within {WAIT_LIMIT_S} s")
+            time.sleep(0.05)
+        return [self._arrivals()[each] for each in wanted]
+
+    def _arrivals(self) -> dict[bytes, Arrival]:
+        while self._received.arrived:
+            arrived_ns, body = self._received.arrived.popleft()
             for arrival in _read(body, arrived_ns):
-                before = found.get(arrival.trace_id)
-                found[arrival.trace_id] = arrival if before is None else _joined(before, arrival)
-        return found
+                before = self._found.get(arrival.trace_id)
+                self._found[arrival.trace_id] = arrival if before is None else _joined(before, arrival)
+        return self._found
 
 
 def _read(body: bytes, arrived_ns: int) -> list[Arrival]:

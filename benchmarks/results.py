@@ -71,9 +71,14 @@ class Result:
         lines = [HEADINGS, *(row.cells() for row in self.rows)]
         widths = [max(len(line[at]) for line in lines) for at in range(len(HEADINGS))]
         table = [_line(line, widths) for line in lines]
-        rule = "|" + "|".join("-" * (width + 1) + (":" if 0 < at < len(widths) - 2 else "-") for at, width in enumerate(widths)) + "|"
         notes = "".join(f"\n- {note}" for note in self.notes)
-        return f"## {self.question}\n\n{self.method}\n\n" + "\n".join([table[0], rule, *table[1:]]) + (notes and f"\n{notes}") + "\n"
+        text = "\n".join([table[0], _rule(widths), *table[1:]])
+        return f"## {self.question}\n\n{self.method}\n\n{text}\n{notes}{notes and chr(10)}"
+
+
+def _rule(widths: Sequence[int]) -> str:
+    ends = ["-" if at in (0, len(widths) - 2, len(widths) - 1) else ":" for at in range(len(widths))]
+    return "|" + "|".join("-" * (width + 1) + end for width, end in zip(widths, ends, strict=True)) + "|"
 
 
 def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
@@ -99,7 +104,7 @@ def times(ratios: Sequence[float], of: str) -> str:
 
 
 def interval_of_median(samples: Sequence[float]) -> tuple[float, float]:
-    """Return the 95 % interval of the median by bootstrap (percentile method; Efron and Tibshirani 1993, chapter 13)."""
+    """Return the 95 % interval of the median by bootstrap (percentiles; Efron and Tibshirani 1993, chapter 13)."""
     draw = random.Random(SEED)  # noqa: S311 - statistics, no secrets
     medians = sorted(statistics.median(draw.choices(samples, k=len(samples))) for _ in range(RESAMPLES))
     return medians[int(0.025 * RESAMPLES)], medians[int(0.975 * RESAMPLES) - 1]

@@ -1,4 +1,4 @@
-"""What does a process hold in memory, by what is mapped?"""
+"""What a process holds in memory, by what is mapped."""
 
 import re
 from collections import Counter
@@ -24,15 +24,14 @@ class Memory:
     rss: int
     anonymous: int
     file: int
-    shared: int
     parts: dict[str, int]
 
 
 def of(pid: int) -> Memory:
     """Return what /proc/PID/status and smaps tell (proc(5)). Raises OSError."""
     status = dict(re.findall(r"^(\w+):\s+(\d+) kB$", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE))
-    rss, anonymous, file, shared = (int(status[name]) * KIB for name in ("VmRSS", "RssAnon", "RssFile", "RssShmem"))
-    return Memory(rss, anonymous, file, shared, _parts(Path(f"/proc/{pid}/smaps").read_text()))
+    rss, anonymous, file = (int(status[name]) * KIB for name in ("VmRSS", "RssAnon", "RssFile"))
+    return Memory(rss, anonymous, file, _parts(Path(f"/proc/{pid}/smaps").read_text()))
 
 
 def _parts(smaps: str) -> dict[str, int]:

@@ -1,7 +1,6 @@
-"""What is added to a system call?"""
+"""What is added to a system call."""
 
 import contextlib
-import os
 import secrets
 import shutil
 import statistics
@@ -31,7 +30,7 @@ Samples = dict[tuple[str, str], list[float]]  # (observer, caller) -> ns of one 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who calls what, how often. A drawn call sends a record: pauses let the agent take them in, else they would be lost."""
+    """Who calls what, how often. A drawn call sends a record: without pauses the ring would be full, which is cheap."""
 
     call: str = "getppid"
     batches: int = 6
@@ -106,7 +105,7 @@ class _Bench:
                     cgroup.rmdir()
 
     def round(self, observer: str) -> dict[str, float]:
-        """Return what each caller's call takes under an observer, in ns. Raises RuntimeError when it observed nothing."""
+        """Return what each caller's call takes under an observer, in ns. Raises RuntimeError when it saw nothing."""
         observers: Mapping[str, Callable[[], AbstractContextManager[object]]] = {
             "nobody": contextlib.nullcontext,
             "empty pair": empty_pair.attached,
@@ -129,8 +128,8 @@ class _Bench:
         command = [str(self._calls)]
         if caller.in_birth:
             command = [str(self._daemon), str(self._calls), "create", "--bundle", "/nowhere", secrets.token_hex(32)]
-        done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True, timeout=LOOP_LIMIT_S)
-        return min(map(float, done.stdout.split()))
+        said = subprocess.check_output(command, env=environment, text=True, timeout=LOOP_LIMIT_S)
+        return min(map(float, said.split()))
 
     @contextlib.contextmanager
     def _ours(self) -> Iterator[None]:
@@ -152,7 +151,7 @@ class _Bench:
 
 def _compile(name: str, program: Path) -> Path:
     compiler = shutil.which("gcc") or "gcc"
-    subprocess.run([compiler, "-O2", "-o", program, PROGRAMS / f"{name}.c"], check=True, capture_output=True, env=os.environ)
+    subprocess.run([compiler, "-O2", "-o", program, PROGRAMS / f"{name}.c"], check=True, capture_output=True)
     return program
 
 
@@ -185,9 +184,9 @@ def _result(samples: Samples) -> Result:
         row("added by bpftrace counting by cgroup and call, in a pod", "bpftrace", "getppid in a pod"),
     ]
     method = (
-        "One C program calls getppid (unshare, umount2) in batches; a round's figure is its fastest batch, less that of the same "
-        f"round with nobody looking on. {ROUNDS} rounds, observers in turn, each loop a process of its own. It was checked that "
-        "the agent and bpftrace counted every call."
+        "One C program calls getppid (unshare, umount2) in batches; a round's figure is its fastest batch, less that "
+        f"of the same round with nobody looking on. {ROUNDS} rounds, observers in turn, each loop in its own process. "
+        "It was checked that the agent and bpftrace counted every call."
     )
     return Result(
         "What is added to a system call?", method, rows, ["counting per pod is off: this version does not have it"]

@@ -126,6 +126,7 @@ class Lab:
         self.directory = Path(tempfile.mkdtemp(prefix=LAB_PREFIX))
         cleanup.callback(sweep, self.directory)
         subnet = Subnet.take(self.directory)
+        self.subnet = str(subnet)
         cleanup.callback(subnet.close)
         if subnet.predecessor is not None:
             sweep(subnet.predecessor)

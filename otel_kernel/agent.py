@@ -86,7 +86,7 @@ def observe(source: Source, outputs: Outputs, stop_fd: int) -> None:
 def be_prompt() -> None:
     """Let this thread run before others where that is allowed.
 
-    A bundle may be gone some 10 ms after its path was told; on a busy node a thread may wait longer than that for a CPU.
+    A bundle may be gone some 10 ms after its path was told; on a busy node a thread may wait longer for a CPU.
     """
     with suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, 0, PROMPT_NICENESS)

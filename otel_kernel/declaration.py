@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from difflib import get_close_matches
 from typing import Any, TypeVar
 
@@ -34,6 +34,10 @@ class Setting:
     meaning: str
     unset: str  # what holds when it is not set, in words
 
+    def about(self, word: str) -> "Setting":
+        """Return the setting with this word in its variables where they leave room for one."""
+        return replace(self, variables=tuple(variable.format(word) for variable in self.variables))
+
     @property
     def option(self) -> str | None:
         """The argument that says the same; None for standard variables."""
@@ -47,6 +51,11 @@ def setting(variables: str | tuple[str, ...], kind: Kind[T], default: str, meani
     return field(default=kind.parse(default), repr=not kind.secret, metadata={"setting": declared})
 
 
+def for_each_of(group: type[Group], word: str) -> Group:
+    """Return the field of a group in whose variables `{}` stands for this word."""
+    return field(default_factory=group, metadata={"word": word})
+
+
 def optional(variables: str | tuple[str, ...], kind: Kind[T], meaning: str, unset: str = "none") -> T | None:
     """Return the field of a setting that is None unless it is set; `unset` tells a person what that means."""
     return field(default=None, metadata={"setting": Setting(_names(variables), kind, meaning, unset)})
@@ -56,13 +65,13 @@ def _names(variables: str | tuple[str, ...]) -> tuple[str, ...]:
     return (variables,) if isinstance(variables, str) else variables
 
 
-def catalogue(group: type[Any]) -> Iterator[tuple[type[Any], Setting]]:
+def catalogue(group: type[Any], word: str = "") -> Iterator[tuple[type[Any], Setting]]:
     """Return every setting with the group it belongs to."""
     for each in fields(group):
         if "setting" in each.metadata:
-            yield group, each.metadata["setting"]
+            yield group, each.metadata["setting"].about(word)
         elif isinstance(each.type, type) and is_dataclass(each.type):
-            yield from catalogue(each.type)
+            yield from catalogue(each.type, each.metadata.get("word", ""))
 
 
 def title_of(group: type[Any]) -> str:
@@ -97,13 +106,13 @@ def _refuse_unknown(environ: Mapping[str, str], known: Mapping[str, Setting]) ->
             raise SettingsError(f"{shown(variable)}='{shown(text)}' is not allowed: there is no such setting{hint}")
 
 
-def _filled(group: type[Group], given: Mapping[str, _Given]) -> Group:
+def _filled(group: type[Group], given: Mapping[str, _Given], word: str = "") -> Group:
     told: dict[str, Any] = {}
     for each in fields(group):  # type: ignore[arg-type]  # a type variable cannot be bound to "a dataclass"
         if isinstance(each.type, type) and is_dataclass(each.type):
-            told[each.name] = _filled(each.type, given)
+            told[each.name] = _filled(each.type, given, each.metadata.get("word", ""))
         elif "setting" in each.metadata:
-            declared = each.metadata["setting"]
+            declared = each.metadata["setting"].about(word)
             winner = next((variable for variable in declared.variables if variable in given), None)
             told |= {each.name: _value(declared, given[winner])} if winner else {}
     return group(**told)

@@ -1,19 +1,29 @@
-"""Where traces go: OTLP, files, the terminal."""
+"""Where births, metrics and events go: OTLP, files, the terminal."""
 
 import logging
 import os
 import sys
-from collections.abc import Sequence
-from typing import Protocol
+import time
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 
 from otel_kernel.births.trace import Trace
+from otel_kernel.exporters import Exporter
 from otel_kernel.health import Counter, Health
+from otel_kernel.metrics.points import LogEvent, ResourceMeasurements
 from otel_kernel.settings import Settings
 from otel_kernel.telemetry.encode import Host, encode
+from otel_kernel.telemetry.encode_logs import LogsEncoder
+from otel_kernel.telemetry.encode_metrics import MetricsEncoder
 from otel_kernel.telemetry.endpoint import OtlpEndpoint, open_transport
 from otel_kernel.telemetry.files import JsonLinesFile
+from otel_kernel.telemetry.otlp_json import json_line
+from otel_kernel.telemetry.otlp_json_logs import logs_line
+from otel_kernel.telemetry.otlp_json_metrics import metrics_line
 from otel_kernel.telemetry.sender import Patience, Sender
+from otel_kernel.telemetry.signals import LOGS, METRICS, TRACES, Signal
 from otel_kernel.values import Output
+from otel_kernel.view.event import tell
 from otel_kernel.view.show import draw
 
 log = logging.getLogger(__name__)
@@ -21,68 +31,91 @@ log = logging.getLogger(__name__)
 FLUSH_LIMIT_S = 8.0  # `run` ends within 10 s of SIGTERM whether or not anybody answers
 
 
-class _Requests(Protocol):
-    def offer(self, requests: Sequence[bytes]) -> None: ...
-
-
 class Outputs:
-    """All outputs that the settings name. Owns their files, queue and thread."""
+    """All outputs that the settings name, for one thread. Owns their files, queues and threads."""
 
     def __init__(self, settings: Settings, host: Host, health: Health) -> None:
         """Open them. Raises FileError, EndpointError: one line each."""
         self._host = host
         self._health = health
+        self._metrics = MetricsEncoder(host, settings.resource.service)
+        self._logs = LogsEncoder(host, settings.resource.service)
         self._terminal = Output("terminal") in settings.outputs
         self._files = [JsonLinesFile(each.path, health) for each in settings.outputs if each.path]
-        self._sender = (
-            Sender(open_transport(endpoint(settings)), health, patience(settings))
-            if Output("otlp") in settings.outputs
-            else None
-        )
+        self._senders = senders(settings, health) if Output("otlp") in settings.outputs else {}
 
     def send(self, trace: Trace) -> None:
         """Hand one birth to every output; never waits for a network."""
         self._health.add(Counter.BIRTHS)
-        takers: list[_Requests] = [*self._files, *([self._sender] if self._sender else [])]
-        if takers:
-            requests = encode(trace, self._host)
-            for taker in takers:
-                taker.offer(requests)
+        if self._is_taken(TRACES):
+            self._hand_out(TRACES, encode(trace, self._host), json_line)
         if self._terminal:
-            self._draw(trace)
+            self._on_terminal(partial(draw, trace, sys.stdout))
 
-    def _draw(self, trace: Trace) -> None:
+    def send_metrics(self, collected: Iterable[ResourceMeasurements]) -> None:
+        """Hand what one collection measured to OTLP and the files; never waits for a network."""
+        if self._is_taken(METRICS):
+            self._hand_out(METRICS, self._metrics.encode(collected), metrics_line)
+
+    def send_events(self, events: Sequence[LogEvent]) -> None:
+        """Hand events, observed now, to every output; never waits for a network."""
+        if self._is_taken(LOGS):
+            self._hand_out(LOGS, self._logs.encode(events, time.time_ns()), logs_line)
+        for event in events:
+            if self._terminal:
+                self._on_terminal(partial(tell, event, sys.stdout))
+
+    def _is_taken(self, signal: Signal) -> bool:
+        return bool(self._files) or signal in self._senders
+
+    def _hand_out(self, signal: Signal, requests: Sequence[bytes], as_line: Callable[[bytes], bytes]) -> None:
+        for file in self._files:
+            file.offer(requests, as_line)
+        if signal in self._senders:
+            self._senders[signal].offer(requests)
+
+    def _on_terminal(self, write: Callable[[], None]) -> None:
         try:
-            draw(trace, sys.stdout)
+            write()
         except OSError as error:
             self._terminal = False
-            log.warning("the terminal is gone, births are no longer drawn: %s", error.strerror)
+            log.warning("the terminal is gone, births and events are no longer shown: %s", error.strerror)
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
     def close(self) -> None:
-        """Flush for at most FLUSH_LIMIT_S and close."""
-        if self._sender:
-            self._sender.flush(FLUSH_LIMIT_S)
+        """Flush, all signals at once and for at most FLUSH_LIMIT_S, and close."""
+        ends_at = time.monotonic() + FLUSH_LIMIT_S
+        for sender in self._senders.values():
+            sender.end(FLUSH_LIMIT_S)
+        for sender in self._senders.values():
+            sender.flush(max(0.0, ends_at - time.monotonic()))
         for file in self._files:
             file.close()
 
 
-def endpoint(settings: Settings) -> OtlpEndpoint:
-    """Return the OTLP endpoint that the settings name."""
+def senders(settings: Settings, health: Health) -> dict[Signal, Sender]:
+    """Return one running sender for each signal that has somewhere to go. Raises EndpointError."""
     otlp = settings.otlp
+    wanted = ((TRACES, otlp.traces), (METRICS, otlp.metrics), (LOGS, otlp.logs))
+    endpoints = {signal: endpoint(exporter, signal) for signal, exporter in wanted if exporter.endpoint}
+    transports = {signal: open_transport(each) for signal, each in endpoints.items()}
+    return {
+        signal: Sender(transport, health, Patience(answer_s=endpoints[signal].timeout_s), signal)
+        for signal, transport in transports.items()
+    }
+
+
+def endpoint(exporter: Exporter, signal: Signal) -> OtlpEndpoint:
+    """Return the OTLP endpoint of a signal."""
     return OtlpEndpoint(
-        url=otlp.traces_url or "",
-        protocol=otlp.protocol,
-        headers=dict(otlp.headers),
-        certificate=otlp.certificate,
-        client_certificate=otlp.client_certificate,
-        client_key=otlp.client_key,
-        compression=otlp.compression,
-        timeout_s=otlp.timeout_ms / 1000,
-        insecure=otlp.insecure,
+        url=exporter.url(signal.http_path) or "",
+        protocol=exporter.protocol,
+        headers=dict(exporter.headers),
+        certificate=exporter.certificate,
+        client_certificate=exporter.client_certificate,
+        client_key=exporter.client_key,
+        compression=exporter.compression,
+        timeout_s=exporter.timeout_ms / 1000,
+        insecure=exporter.insecure,
+        signal=signal,
     )
-
-
-def patience(settings: Settings) -> Patience:
-    """Return how long one attempt to send may take, as the settings say."""
-    return Patience(answer_s=settings.otlp.timeout_ms / 1000)

@@ -1,5 +1,6 @@
 """docs/settings.md, made from the settings: `python -m otel_kernel.reference > docs/settings.md`."""
 
+import re
 import sys
 from collections.abc import Iterator
 from itertools import groupby
@@ -7,6 +8,7 @@ from itertools import groupby
 from otel_kernel.declaration import Setting, catalogue, title_of
 from otel_kernel.settings import Settings
 
+SIGNAL = re.compile("(TRACES|METRICS|LOGS)(?=_)")  # all have the same variables: one row for three
 HEAD = """\
 # Settings
 
@@ -31,13 +33,12 @@ def _lines() -> Iterator[str]:
         yield f"## {title_of(group)}\n"
         yield "| variable | option | allowed | unset | meaning |"
         yield "|---|---|---|---|---|"
-        for _, setting in declared:
-            yield _row(setting)
+        yield from dict.fromkeys(_row(setting) for _, setting in declared)
         yield ""
 
 
 def _row(setting: Setting) -> str:
-    variables = ", ".join(f"`{variable}`" for variable in setting.variables)
+    variables = ", ".join(f"`{SIGNAL.sub('{TRACES,METRICS,LOGS}', variable)}`" for variable in setting.variables)
     option = f"`{setting.option}`" if setting.option else ""
     return f"| {variables} | {option} | {setting.kind.allowed} | {setting.unset} | {setting.meaning} |"
 

@@ -10,21 +10,14 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Literal, Self
-from urllib.parse import urlsplit
 
 from otel_kernel import values
 from otel_kernel.declaration import SettingsError, optional, read, setting
-from otel_kernel.values import Output, list_of, one_of, shown
+from otel_kernel.exporters import Otlp
+from otel_kernel.values import Output, list_of, one_of
 
-Protocol = Literal["grpc", "http/protobuf"]
-
-GRPC_PORT = 4317  # OpenTelemetry specification, OTLP exporter
 SERVICE_NAME = "otel-kernel"
 METRIC_GROUPS = ("cpu", "memory", "pressure", "syscalls", "sched", "process", "files", "network", "births", "agent")
-
-
-def _traces(name: str) -> tuple[str, str]:
-    return f"OTEL_EXPORTER_OTLP_TRACES_{name}", f"OTEL_EXPORTER_OTLP_{name}"
 
 
 @dataclass(frozen=True)
@@ -101,59 +94,6 @@ class Resource:
     def service(self) -> str:
         """The service.name of what belongs to no component."""
         return self.service_name or dict(self.attributes).get("service.name") or SERVICE_NAME
-
-
-@dataclass(frozen=True)
-class Otlp:
-    """Sending by OTLP."""
-
-    endpoint: str | None = optional(
-        "OTEL_EXPORTER_OTLP_ENDPOINT", values.ENDPOINT, "the receiver; HTTP adds /v1/traces to it"
-    )
-    traces_endpoint: str | None = optional(
-        "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
-        values.ENDPOINT,
-        "the receiver of traces, used as it is",
-        "as OTEL_EXPORTER_OTLP_ENDPOINT says",
-    )
-    chosen_protocol: Protocol | None = optional(
-        _traces("PROTOCOL"),
-        one_of("grpc", "http/protobuf"),
-        "how to speak to the receiver",
-        f"grpc to port {GRPC_PORT}, else http/protobuf",
-    )
-    headers: tuple[tuple[str, str], ...] = setting(
-        _traces("HEADERS"), values.SECRET_PAIRS, "", "headers or gRPC metadata, such as credentials"
-    )
-    certificate: Path | None = optional(
-        _traces("CERTIFICATE"), values.READABLE_FILE, "PEM: whom to trust", "the system's authorities"
-    )
-    client_certificate: Path | None = optional(_traces("CLIENT_CERTIFICATE"), values.READABLE_FILE, "PEM: who we are")
-    client_key: Path | None = optional(
-        _traces("CLIENT_KEY"), values.READABLE_FILE, "PEM: the key of the client certificate"
-    )
-    compression: Literal["gzip", "none"] = setting(
-        _traces("COMPRESSION"), one_of("gzip", "none"), "none", "of requests"
-    )
-    timeout_ms: int = setting(_traces("TIMEOUT"), values.MILLISECONDS, "10000", "for one attempt to send, milliseconds")
-    insecure: bool = setting(
-        _traces("INSECURE"), values.TRUE_FALSE, "false", "no TLS for a gRPC endpoint given without scheme"
-    )
-    disabled: bool = setting("OTEL_SDK_DISABLED", values.TRUE_FALSE, "false", "true: send nothing by OTLP")
-
-    @property
-    def traces_url(self) -> str | None:
-        """Where traces go: a URL whose path is complete for HTTP, or HOST:PORT; None when no endpoint is set."""
-        if self.traces_endpoint or not self.endpoint or self.protocol == "grpc":
-            return self.traces_endpoint or self.endpoint
-        return self.endpoint.rstrip("/") + "/v1/traces"
-
-    @property
-    def protocol(self) -> Protocol:
-        """The protocol set, else the one whose port the endpoint names."""
-        endpoint = self.traces_endpoint or self.endpoint or ""
-        port = urlsplit(endpoint if "://" in endpoint else f"//{endpoint}").port
-        return self.chosen_protocol or ("grpc" if port == GRPC_PORT else "http/protobuf")
 
 
 @dataclass(frozen=True)
@@ -254,7 +194,7 @@ class Settings:
     @property
     def outputs(self) -> tuple[Output, ...]:
         """Where births go, after all that was and was not set."""
-        default = Output("otlp") if self.otlp.traces_url else Output("terminal")
+        default = Output("otlp") if self.otlp.has_endpoint else Output("terminal")
         chosen = self.chosen_outputs or (default,)
         return tuple(output for output in chosen if not (self.otlp.disabled and output.kind == "otlp"))
 
@@ -271,24 +211,21 @@ class Settings:
 
 def _refuse_what_cannot_be_together(settings: Settings) -> None:
     otlp = settings.otlp
-    if Output("otlp") in settings.outputs and not otlp.traces_url:
+    if Output("otlp") in settings.outputs and not otlp.has_endpoint:
         raise SettingsError(
             "OTEL_KERNEL_OUTPUT=otlp is not allowed without OTEL_EXPORTER_OTLP_ENDPOINT: nowhere to send to"
         )
-    if otlp.traces_url and otlp.protocol != "grpc" and "://" not in otlp.traces_url:
-        endpoint = shown(otlp.traces_endpoint or otlp.endpoint or "")
-        raise SettingsError(
-            f"the endpoint '{endpoint}' is not allowed for http/protobuf: http:// or https:// must precede it"
-        )
-    if (otlp.client_certificate is None) != (otlp.client_key is None):
-        raise SettingsError(
-            "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE and _CLIENT_KEY: one is not allowed without the other"
-        )
+    for exporter in otlp.exporters.values():
+        exporter.refuse_contradictions()
 
 
 def _notices(settings: Settings) -> Iterator[str]:
-    if settings.otlp.disabled and settings.otlp.traces_url:
+    if settings.otlp.disabled and settings.otlp.has_endpoint:
         yield "OTEL_SDK_DISABLED=true: nothing is sent by OTLP"
+    if Output("otlp") in settings.outputs:
+        for signal, exporter in settings.otlp.exporters.items():
+            if exporter.wanted == "otlp" and not exporter.endpoint:
+                yield f"no OTEL_EXPORTER_OTLP_{signal}_ENDPOINT: {signal.lower()} are not sent by OTLP"
     for group in (settings.kubernetes, settings.metrics, settings.bridge):
         for each in fields(group):
             known, value = each.metadata["setting"], getattr(group, each.name)

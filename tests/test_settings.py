@@ -58,10 +58,6 @@ def test_every_designed_variable_exists() -> None:
         ("OTEL_KERNEL_OPENAT_SPANS", "on", "births", "openat_spans", True),
         ("OTEL_KERNEL_NODE_NAME", "ip-10-0-0-1.ec2.internal", "resource", "node_name", "ip-10-0-0-1.ec2.internal"),
         ("OTEL_RESOURCE_ATTRIBUTES", "a=b%20c,d=e=f", "resource", "attributes", (("a", "b c"), ("d", "e=f"))),
-        ("OTEL_EXPORTER_OTLP_HEADERS", "x-key=a%2Cb", "otlp", "headers", (("x-key", "a,b"),)),
-        ("OTEL_EXPORTER_OTLP_TIMEOUT", "2500", "otlp", "timeout_ms", 2500),
-        ("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip", "otlp", "compression", "gzip"),
-        ("OTEL_EXPORTER_OTLP_INSECURE", "True", "otlp", "insecure", True),
         ("OTEL_METRIC_EXPORT_INTERVAL", "60000", "metrics", "interval_ms", 60_000),
         ("OTEL_KERNEL_METRICS", "cpu,births", "metrics", "groups", ("cpu", "births")),
         ("OTEL_KERNEL_SYSCALL_NAMES", "all", "metrics", "syscall_names", "all"),
@@ -79,6 +75,29 @@ def test_every_designed_variable_exists() -> None:
 def test_value(variable: str, text: str, group: str, field: str, value: object) -> None:
     """A variable's text becomes the value it stands for."""
     assert getattr(getattr(Settings.load({variable: text}), group), field) == value
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "field", "value"),
+    [
+        ("HEADERS", "x-key=a%2Cb", "headers", (("x-key", "a,b"),)),
+        ("TIMEOUT", "2500", "timeout_ms", 2500),
+        ("COMPRESSION", "gzip", "compression", "gzip"),
+        ("INSECURE", "True", "insecure", True),
+        ("CERTIFICATE", __file__, "certificate", Path(__file__)),
+        ("PROTOCOL", "grpc", "protocol", "grpc"),
+        ("ENDPOINT", "http://c:1", "endpoint", "http://c:1"),
+    ],
+)
+@pytest.mark.parametrize("signal", ["TRACES", "METRICS", "LOGS"])
+def test_signals_can_differ(signal: str, name: str, text: str, field: str, value: object) -> None:
+    """A variable without a signal holds for all, one with a signal for that alone, and beats the other."""
+    common = Settings.load({f"OTEL_EXPORTER_OTLP_{name}": text}).otlp
+    assert [getattr(exporter, field) for exporter in common.exporters.values()] == [value] * 3
+    own = Settings.load({f"OTEL_EXPORTER_OTLP_{signal}_{name}": text}).otlp
+    unset = getattr(Settings().otlp.traces, field)
+    expected = {each: value if each == signal else unset for each in own.exporters}
+    assert {each: getattr(exporter, field) for each, exporter in own.exporters.items()} == expected
 
 
 @pytest.mark.parametrize(
@@ -118,6 +137,9 @@ def test_value(variable: str, text: str, group: str, field: str, value: object) 
         ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json"),
         ("OTEL_EXPORTER_OTLP_COMPRESSION", "deflate"),
         ("OTEL_EXPORTER_OTLP_TIMEOUT", "10s"),
+        ("OTEL_EXPORTER_OTLP_LOGS_TIMEOUT", "10s"),
+        ("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", "ftp://collector:4317"),
+        ("OTEL_METRICS_EXPORTER", "prometheus"),
         ("OTEL_EXPORTER_OTLP_CERTIFICATE", "/absent"),
         ("OTEL_RESOURCE_ATTRIBUTES", "team"),
         ("OTEL_RESOURCE_ATTRIBUTES", "team=%ff"),
@@ -204,7 +226,35 @@ def test_argument_wins() -> None:
 def test_where_traces_go(environ: dict[str, str], url: str | None, protocol: str) -> None:
     """The traces' own endpoint is used as it is, the general one by HTTP with /v1/traces; port 4317 means gRPC."""
     otlp = Settings.load({f"OTEL_EXPORTER_OTLP_{name}": text for name, text in environ.items()}).otlp
-    assert (otlp.traces_url, otlp.protocol) == (url, protocol)
+    assert (otlp.traces.url("/v1/traces"), otlp.traces.protocol) == (url, protocol)
+
+
+def test_where_metrics_and_logs_go() -> None:
+    """Each signal goes its own way: another receiver, another protocol, the general endpoint, or nowhere."""
+    environ = {
+        "OTEL_EXPORTER_OTLP_ENDPOINT": "http://c:4318",
+        "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": "http://prometheus:9090/api/v1/otlp/v1/metrics",
+        "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "jaeger:4317",
+        "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "grpc",
+    }
+    otlp = Settings.load(environ).otlp
+    assert (otlp.traces.url("/v1/traces"), otlp.traces.protocol) == ("jaeger:4317", "grpc")
+    assert otlp.metrics.url("/v1/metrics") == "http://prometheus:9090/api/v1/otlp/v1/metrics"
+    assert otlp.logs.url("/v1/logs") == "http://c:4318/v1/logs"
+    off = Settings.load({**environ, "OTEL_METRICS_EXPORTER": "none", "OTEL_LOGS_EXPORTER": "none"})
+    assert off.otlp.metrics.url("/v1/metrics") is off.otlp.logs.url("/v1/logs") is None
+    assert off.outputs == (Output("otlp"),)
+    assert off.notices == ()
+
+
+def test_a_signal_without_endpoint_is_announced() -> None:
+    """When only some signals have an endpoint, one line tells of each that has none."""
+    settings = Settings.load({"OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": "http://c:4318/v1/metrics"})
+    assert settings.outputs == (Output("otlp"),)
+    assert settings.notices == (
+        "no OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: traces are not sent by OTLP",
+        "no OTEL_EXPORTER_OTLP_LOGS_ENDPOINT: logs are not sent by OTLP",
+    )
 
 
 def test_outputs() -> None:
@@ -232,7 +282,9 @@ def test_sdk_disabled() -> None:
     [
         ({"OTEL_KERNEL_OUTPUT": "otlp"}, "without OTEL_EXPORTER_OTLP_ENDPOINT"),
         ({"OTEL_EXPORTER_OTLP_ENDPOINT": "collector:4318"}, "http:// or https:// must precede it"),
+        ({"OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": "collector:4318"}, "http:// or https:// must precede it"),
         ({"OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE": __file__}, "one is not allowed without the other"),
+        ({"OTEL_EXPORTER_OTLP_LOGS_CLIENT_KEY": __file__}, "one is not allowed without the other"),
     ],
 )
 def test_what_cannot_be_together(environ: dict[str, str], part: str) -> None:

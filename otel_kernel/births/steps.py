@@ -9,6 +9,7 @@ from otel_kernel.births.tree import MOUNTS, Moment, Node
 
 STEPS_MAX = 128
 _LONGEST_LINE = 120
+_MOUNTS = MOUNTS - {"pivot_root"}
 
 
 class _Step(NamedTuple):
@@ -50,4 +51,4 @@ def _family(name: str) -> str:
         return "clone"
     if name in EXECS:
         return "execve"
-    return "mount" if name in MOUNTS - {"pivot_root"} else name
+    return "mount" if name in _MOUNTS else name

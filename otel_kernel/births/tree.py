@@ -52,9 +52,11 @@ class Node:
 
     def walk(self) -> Iterator["Node"]:
         """Yield this node and all below it, parents first."""
-        yield self
-        for child in self.children:
-            yield from child.walk()
+        open_ = [self]
+        while open_:
+            node = open_.pop()
+            yield node
+            open_ += reversed(node.children)
 
     def fit(self) -> None:
         """Make room for all that lies inside; nothing is shorter than a nanosecond."""

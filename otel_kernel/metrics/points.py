@@ -1,4 +1,4 @@
-"""Measurements as the points of series: the vocabulary between metrics and what says them. Times are Unix nanoseconds."""
+"""Measurements as points of series: the vocabulary between metrics and what says them. Times are Unix nanoseconds."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ class Number:
 
 @dataclass(frozen=True, slots=True)
 class Histogram:
-    """A point of an explicit-bucket histogram, cumulative. `counts` has one more than `bounds`; None: no recorded value."""
+    """A point of an explicit-bucket histogram, cumulative. `counts` is one longer than `bounds`; None: no value."""
 
     attributes: Attributes
     start_unix_ns: int
@@ -53,9 +53,9 @@ class Measurement:
 
 @dataclass(frozen=True, slots=True)
 class ResourceMeasurements:
-    """What one collection tells of one pod, one container or the node, by instrumentation scope (`otel_kernel.cgroupfs`, ...).
+    """What one collection tells of a pod, a container or the node, by instrumentation scope (`otel_kernel.ebpf`, ...).
 
-    `resource` has the pod's or container's attributes with `service.instance.id`; the exporter adds service.name and host.*.
+    `resource` has its attributes, with `service.instance.id`; the exporter adds service.name and host.*.
     """
 
     level: Level

@@ -11,6 +11,8 @@ from pathlib import Path
 
 # Of a host without v2: those that the kubelet and every runtime use, so a pod is in each of them.
 _V1_CONTROLLERS = ("pids", "memory", "cpu,cpuacct", "cpu", "systemd")
+# Itself and its name above; each directory in it adds one (fs/kernfs/inode.c).
+_LINKS_OF_A_LEAF = 2
 
 
 class Kind(StrEnum):
@@ -67,6 +69,14 @@ def children(root: Path, path: str) -> list[tuple[int, str]]:
     except OSError:
         return []
     return [(inode, f"{path}/{name}") for inode, name in found]
+
+
+def is_leaf(directory: str) -> bool:
+    """Whether no cgroup is below this one, or it is gone."""
+    try:
+        return Path(directory).stat().st_nlink <= _LINKS_OF_A_LEAF
+    except OSError:
+        return True
 
 
 def cgroup_id(root: Path, path: str) -> int | None:

@@ -4,6 +4,8 @@ import re
 from functools import lru_cache
 
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue
+from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
+from opentelemetry.proto.metrics.v1.metrics_pb2 import HistogramDataPoint, NumberDataPoint
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
@@ -13,7 +15,8 @@ VALUE_LIMIT_BYTES = 256
 INT64 = range(-(2**63), 2**63)
 SURROGATE = re.compile(r"[\ud800-\udfff]")
 
-Holder = type[Resource] | type[Span] | type[Span.Event] | type[Span.Link]  # the messages that have attributes
+# The messages that have attributes.
+Holder = type[Resource | Span | Span.Event | Span.Link | NumberDataPoint | HistogramDataPoint | LogRecord]
 
 
 @lru_cache(maxsize=2048)
@@ -38,11 +41,12 @@ def wire_attributes(holder: Holder, attributes: Attributes) -> bytes:
 @lru_cache(maxsize=4096, typed=True)
 def _attribute(holder: Holder, key: str, value: Value) -> bytes:
     message = holder()
-    _set(message.attributes.add(key=utf8(key)).value, value)
+    set_value(message.attributes.add(key=utf8(key)).value, value)
     return message.SerializeToString()
 
 
-def _set(target: AnyValue, value: Value) -> None:
+def set_value(target: AnyValue, value: Value) -> None:
+    """Make an OTLP value say this one."""
     if isinstance(value, str):
         target.string_value = utf8(value)
     elif isinstance(value, bool):
@@ -54,7 +58,7 @@ def _set(target: AnyValue, value: Value) -> None:
     else:
         target.array_value.SetInParent()  # an empty list is a value too
         for item in value:
-            _set(target.array_value.values.add(), item)
+            set_value(target.array_value.values.add(), item)
 
 
 def _set_int(target: AnyValue, value: int) -> None:

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Literal, Protocol
 from urllib.parse import urlsplit
 
+from otel_kernel.telemetry.signals import TRACES, Answer, Signal
+
 HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 HEADER_VALUE = re.compile(r"[\x20-\x7e]*")
 REASON_LIMIT = 200
@@ -19,7 +21,7 @@ class EndpointError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class OtlpEndpoint:
-    """One OTLP receiver. For `http/protobuf` the URL is used as it is, with its `/v1/traces`; for gRPC its path is not.
+    """One OTLP receiver of one signal. For `http/protobuf` the URL is used as it is, with its path; for gRPC without.
 
     `insecure` counts only for gRPC to a bare `host:port`; a scheme says it by itself.
     """
@@ -33,13 +35,14 @@ class OtlpEndpoint:
     compression: Literal["none", "gzip"] = "none"
     timeout_s: float = 10.0
     insecure: bool = False
+    signal: Signal = TRACES
 
 
 @dataclass(frozen=True, slots=True)
 class Delivered:
-    """The receiver has it, but for `rejected_spans` of it (partial success)."""
+    """The receiver has it, but for `rejected` spans, points or log records of it (partial success)."""
 
-    rejected_spans: int = 0
+    rejected: int = 0
     message: str = ""
 
 
@@ -119,6 +122,12 @@ def _check_tls_files(endpoint: OtlpEndpoint) -> None:
     except OSError as error:  # ssl.SSLError is one
         files = [str(file) for file in (endpoint.certificate, endpoint.client_certificate, endpoint.client_key) if file]
         raise EndpointError(f"OTLP certificate files {', '.join(files)}: {one_line(str(error))}") from error
+
+
+def delivered(answer: Answer, signal: Signal) -> Delivered:
+    """Return what a receiver's response says of the request it took."""
+    told = answer.partial_success
+    return Delivered(getattr(told, signal.rejected_field), one_line(told.error_message))
 
 
 def one_line(text: str) -> str:

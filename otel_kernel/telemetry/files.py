@@ -1,8 +1,8 @@
-"""Births as OTLP JSON lines in a file."""
+"""OTLP JSON lines in a file."""
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from otel_kernel.health import Counter, Health
@@ -16,7 +16,10 @@ class FileError(OSError):
 
 
 class JsonLinesFile:
-    """A file that grows by one line for each request. A file that was moved away is made anew at the next birth."""
+    """A file that grows by one line for each request. A file that was moved away is made anew with the next line.
+
+    For one thread: what is half written must be known when the next line comes.
+    """
 
     def __init__(self, path: Path, health: Health) -> None:
         """Open the file for appending. Raises FileError when that is not possible."""
@@ -27,14 +30,14 @@ class JsonLinesFile:
         try:
             self._descriptor = _open(path)
         except OSError as error:
-            raise FileError(f"cannot write births to {str(path)!r}: {error.strerror}") from error
+            raise FileError(f"cannot write to {str(path)!r}: {error.strerror}") from error
 
-    def offer(self, requests: Sequence[bytes]) -> None:
-        """Append the requests of one trace; what cannot be written is counted and, the first time, logged."""
+    def offer(self, requests: Sequence[bytes], as_line: Callable[[bytes], bytes] = json_line) -> None:
+        """Append requests, a trace's unless said otherwise; what cannot be written is counted and, once, logged."""
         for number, request in enumerate(requests):
             try:
                 self._follow_rotation()
-                self._append(json_line(request))
+                self._append(as_line(request))
             except OSError as error:
                 self._failed(error, len(requests) - number)
                 return
@@ -66,7 +69,7 @@ class JsonLinesFile:
     def _failed(self, error: OSError, requests: int) -> None:
         self._health.add(Counter.FILE_FAILURES, requests)
         if not self._failing:
-            log.warning("births cannot be written to %r: %s", str(self._path), error.strerror)
+            log.warning("births, metrics and events cannot be written to %r: %s", str(self._path), error.strerror)
         self._failing = True
 
 

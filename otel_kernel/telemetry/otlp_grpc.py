@@ -9,12 +9,10 @@ import grpc
 from google.protobuf.message import DecodeError
 from google.rpc.error_details_pb2 import RetryInfo  # type: ignore[import-untyped]
 from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
 from otel_kernel import __version__
-from otel_kernel.telemetry.endpoint import Delivered, OtlpEndpoint, Outcome, Refused, Retry, one_line
+from otel_kernel.telemetry.endpoint import OtlpEndpoint, Outcome, Refused, Retry, delivered, one_line
 
-EXPORT = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 OPTIONS: Sequence[tuple[str, str | int]] = (
     ("grpc.primary_user_agent", f"otel-kernel/{__version__}"),
     ("grpc.enable_retries", 0),  # the sender's business, which knows what is waiting
@@ -41,7 +39,8 @@ class GrpcTransport:
     def __init__(self, endpoint: OtlpEndpoint) -> None:
         self._metadata = tuple((name.lower(), value) for name, value in endpoint.headers.items())
         self._channel = _channel(endpoint)
-        self._export = self._channel.unary_unary(EXPORT, bytes, ExportTraceServiceResponse.FromString)
+        self._signal = endpoint.signal
+        self._export = self._channel.unary_unary(self._signal.grpc_method, bytes, self._signal.read_answer)
 
     def send(self, request: bytes, timeout_s: float) -> Outcome:
         """Send one serialised request and wait for the answer."""
@@ -49,7 +48,7 @@ class GrpcTransport:
             answer = self._export(request, timeout=timeout_s, metadata=self._metadata)
         except grpc.RpcError as error:
             return _failure(error)
-        return Delivered(answer.partial_success.rejected_spans, one_line(answer.partial_success.error_message))
+        return delivered(answer, self._signal)
 
     def close(self) -> None:
         """Close the channel; a call under way is cancelled."""

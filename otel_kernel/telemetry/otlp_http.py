@@ -9,11 +9,11 @@ import requests
 import urllib3
 from google.protobuf.message import DecodeError
 from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 from requests.utils import get_environ_proxies
 
 from otel_kernel import __version__
-from otel_kernel.telemetry.endpoint import Delivered, OtlpEndpoint, Outcome, Refused, Retry, one_line
+from otel_kernel.telemetry.endpoint import Delivered, OtlpEndpoint, Outcome, Refused, Retry, delivered, one_line
+from otel_kernel.telemetry.signals import Signal
 
 PROTOBUF = "application/x-protobuf"
 ANSWER_LIMIT_BYTES = 64 << 10
@@ -34,6 +34,7 @@ class HttpTransport:
 
     def __init__(self, endpoint: OtlpEndpoint) -> None:
         self._url = endpoint.url
+        self._signal = endpoint.signal
         self._gzip = endpoint.compression == "gzip"
         self._session = requests.Session()
         # Not the whole environment: a ~/.netrc would replace the Authorization header that was asked for.
@@ -52,7 +53,7 @@ class HttpTransport:
         except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
             return Retry(_innermost(error))
         with answer:
-            return _outcome(answer)
+            return _outcome(answer, self._signal)
 
     def close(self) -> None:
         """Close the connection."""
@@ -71,10 +72,10 @@ def _client_certificate(endpoint: OtlpEndpoint) -> str | tuple[str, str] | None:
     return str(endpoint.client_certificate) if endpoint.client_certificate else None
 
 
-def _outcome(answer: requests.Response) -> Outcome:
+def _outcome(answer: requests.Response, signal: Signal) -> Outcome:
     body = _body(answer)
     if answer.ok and answer.status_code < HTTPStatus.MULTIPLE_CHOICES:
-        return _delivered(body) if answer.headers.get("Content-Type", "").startswith(PROTOBUF) else Delivered()
+        return _delivered(body, signal) if answer.headers.get("Content-Type", "").startswith(PROTOBUF) else Delivered()
     reason = one_line(f"HTTP {answer.status_code} {answer.reason or ''}: {_message(answer, body)}")
     if answer.status_code in RETRYABLE:
         return Retry(reason, _retry_after_s(answer.headers.get("Retry-After")))
@@ -89,12 +90,11 @@ def _body(answer: requests.Response) -> bytes:
         return b""
 
 
-def _delivered(body: bytes) -> Delivered:
+def _delivered(body: bytes, signal: Signal) -> Delivered:
     try:
-        partial = ExportTraceServiceResponse.FromString(body).partial_success
+        return delivered(signal.read_answer(body), signal)
     except DecodeError:
         return Delivered()
-    return Delivered(partial.rejected_spans, one_line(partial.error_message))
 
 
 def _message(answer: requests.Response, body: bytes) -> str:

@@ -56,7 +56,7 @@ class Observation:
 def observing(directory: Path, quiet_s: float = QUIET_S, **settings: str) -> Iterator[Observation]:
     """Run an agent that writes births to a file, and end it; it must end well and without a complaint."""
     output = directory / "births.jsonl"
-    mine = {"OUTPUT": f"file:{output}", "BIRTH_QUIET": str(quiet_s), "KUBERNETES": "off", **settings}
+    mine = {"OUTPUT": f"file:{output}", "BIRTH_QUIET": str(quiet_s), "KUBERNETES": "off", "EBPF": "require", **settings}
     environment = {f"OTEL_KERNEL_{name}": value for name, value in mine.items()}
     with Agent(environment, directory / "agent.log") as agent:
         yield Observation(agent, output)
@@ -72,35 +72,51 @@ def units(birth: Birth) -> list[str]:
 def assert_whole(birth: Birth, born: BornPod) -> None:
     """Assert what holds for each birth that went well and that the agent saw from its start."""
     pod = born.pod
-    assert birth.root.name == "pod birth"
-    assert birth.root.resource["k8s.pod.name"] == pod.name
-    assert birth.root.resource["k8s.namespace.name"] == pod.namespace
-    assert birth.root.error is None
-    assert birth.count("completion") == "quiet"
-    assert birth.count("containers") == len(pod.containers) + len(pod.init_containers)
-    wanted = ["sandbox", *(f"container {container.name}" for container in (*pod.init_containers, *pod.containers))]
-    assert [name for name in units(birth) if not name.startswith("run ")] == wanted
-    ids = {span.resource["container.id"] for span in birth.at("unit") if span.name.startswith("container ")}
-    assert ids == set(born.container_ids.values())
+    containers = (*pod.init_containers, *pod.containers)
+    named = [unit for unit in birth.at("unit") if unit.name.startswith("container ")]
+    pairs = {
+        "name": (birth.root.name, "pod birth"),
+        "k8s.pod.name": (birth.root.resource.get("k8s.pod.name"), pod.name),
+        "k8s.namespace.name": (birth.root.resource.get("k8s.namespace.name"), pod.namespace),
+        "error": (birth.root.error, None),
+        "completion": (birth.count("completion"), "quiet"),
+        "containers": (birth.count("containers"), len(containers)),
+        "units": (
+            [name for name in units(birth) if not name.startswith("run ")],
+            ["sandbox", *(f"container {container.name}" for container in containers)],
+        ),
+        "container.id": ({unit.resource.get("container.id") for unit in named}, set(born.container_ids.values())),
+    }
+    found = [f"{what} is {is_}, not {should}" for what, (is_, should) in pairs.items() if is_ != should]
+    assert not found, "\n".join(found)
     assert_sound(birth)
 
 
 def assert_sound(birth: Birth) -> None:
     """Assert what holds for each trace of a birth: complete, nothing lost, every span inside its parent, none empty."""
-    assert birth.count("events.lost") == 0
-    assert birth.count("probe_misses") == 0
+    found = [*_incomplete(birth), *_misshapen(birth)]
+    assert not found, "\n".join(found)
+
+
+def _incomplete(birth: Birth) -> Iterator[str]:
+    for name in ("events.lost", "probe_misses"):
+        if birth.count(name) != 0:
+            yield f"{name} is {birth.count(name)}"
     if birth.root.level == "birth" and birth.count("completion") != "agent_started":
-        assert [name for name in COUNTS if birth.count(name) is None] == []
+        yield from (f"{name} is absent" for name in COUNTS if birth.count(name) is None)
+
+
+def _misshapen(birth: Birth) -> Iterator[str]:
     spans = {span.span_id: span for span in birth.spans}
-    assert len(spans) == len(birth.spans), "a span id occurs twice"
-    assert birth.spans[0] is birth.root, "the root does not come first"
-    wrong = [_told(span) for span in birth.spans if not span.start_ns < span.end_ns]
-    wrong += [
-        f"{_told(span)} outside {_told(spans[span.parent_id])}"
-        for span in birth.spans
-        if span.parent_id and not _is_inside(span, spans[span.parent_id])
-    ]
-    assert wrong == []
+    if len(spans) != len(birth.spans):
+        yield "a span id occurs twice"
+    if birth.spans[0] is not birth.root:
+        yield "the root does not come first"
+    for span in birth.spans:
+        if span.start_ns >= span.end_ns:
+            yield f"{_told(span)} is empty"
+        if span.parent_id and not _is_inside(span, spans[span.parent_id]):
+            yield f"{_told(span)} is outside {_told(spans[span.parent_id])}"
 
 
 def _is_inside(span: Span, parent: Span) -> bool:

@@ -128,7 +128,7 @@ def test_a_sandbox_that_fails_in_cni_is_tried_again(lab: Lab, observation: Obser
 
 def test_a_pod_deleted_while_it_is_born(lab: Lab, observation: Observation) -> None:
     """What was begun is told, once, and the birth ends."""
-    pod = Pod("deleted", tuple(Container(f"c{number}") for number in range(4)))
+    pod = Pod("deleted", tuple(Container(f"c{number}") for number in range(8)))
 
     def bear() -> None:
         with pytest.raises(grpc.RpcError):
@@ -139,7 +139,7 @@ def test_a_pod_deleted_while_it_is_born(lab: Lab, observation: Observation) -> N
     bearing.start()
     while not (begun := set(lab.cri.sandboxes()) - before):
         time.sleep(0.005)
-    time.sleep(0.2)  # the first container is being made
+    time.sleep(0.15)  # the first containers are being made
     for sandbox_id in begun:
         lab.cri.remove_sandbox(sandbox_id)
     bearing.join(30)
@@ -147,6 +147,7 @@ def test_a_pod_deleted_while_it_is_born(lab: Lab, observation: Observation) -> N
     lab.remove_cgroup(pod)
     (birth,) = observation.wait(pod.uid)
     assert units(birth)[0] == "sandbox"
+    assert birth.count("containers") < len(pod.containers)
     assert_sound(birth)
     assert len(observation.settled(pod.uid)) == 1
 

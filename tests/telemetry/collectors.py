@@ -10,12 +10,13 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import grpc
 
-EXPORT = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
+SERVICES = ("trace.v1.TraceService", "metrics.v1.MetricsService", "logs.v1.LogsService")
 
 
 @dataclass
@@ -34,6 +35,7 @@ class Received:
 
     script: list[Answer] = field(default_factory=list)
     requests: list[bytes] = field(default_factory=list)  # those that were taken
+    paths: list[str] = field(default_factory=list)  # where they came in: path of HTTP, method of gRPC
     attempts: int = 0
     times_s: list[float] = field(default_factory=list)
     headers: dict[str, str] = field(default_factory=dict)  # of the last attempt
@@ -46,6 +48,7 @@ class Received:
         answer = self.script.pop(0) if self.script else Answer()
         if answer.status in (200, grpc.StatusCode.OK):
             self.requests.append(body)
+            self.paths.append(headers["path"])
         time.sleep(answer.delay_s)
         return answer
 
@@ -104,20 +107,18 @@ def http_collector(received: Received, port: int = 0, tls: ssl.SSLContext | None
 def grpc_collector(received: Received, port: int = 0, tls: grpc.ServerCredentials | None = None) -> Iterator[int]:
     """Run a receiver of OTLP/gRPC; gives its port."""
 
-    def export(request: bytes, context: grpc.ServicerContext) -> bytes:
-        metadata = {str(key): str(value) for key, value in context.invocation_metadata()}
+    def export(request: bytes, context: grpc.ServicerContext, path: str) -> bytes:
+        metadata = {"path": path, **{str(key): str(value) for key, value in context.invocation_metadata()}}
         answer = received.answer(request, metadata)
         if isinstance(answer.status, grpc.StatusCode):
             context.set_trailing_metadata(answer.headers)
             context.abort(answer.status, answer.body.decode())
         return answer.body
 
-    handler = grpc.method_handlers_generic_handler(
-        "opentelemetry.proto.collector.trace.v1.TraceService", {"Export": grpc.unary_unary_rpc_method_handler(export)}
-    )
+    handlers = [_exporting(f"opentelemetry.proto.collector.{service}", export) for service in SERVICES]
     options = (("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", 1 << 20))
     with ThreadPoolExecutor(2) as pool:
-        server = grpc.server(pool, [handler], options=options)
+        server = grpc.server(pool, handlers, options=options)
         address = f"127.0.0.1:{port}"
         bound = server.add_secure_port(address, tls) if tls else server.add_insecure_port(address)
         server.start()
@@ -125,6 +126,11 @@ def grpc_collector(received: Received, port: int = 0, tls: grpc.ServerCredential
             yield bound
         finally:
             server.stop(None).wait()
+
+
+def _exporting(service: str, export: Callable[..., bytes]) -> grpc.GenericRpcHandler:
+    exporting = partial(export, path=f"/{service}/Export")
+    return grpc.method_handlers_generic_handler(service, {"Export": grpc.unary_unary_rpc_method_handler(exporting)})
 
 
 def until(condition: Callable[[], bool], limit_s: float = 10.0) -> None:

@@ -1,14 +1,13 @@
 """A trace said in OTLP, decoded again with OpenTelemetry's own messages."""
 
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans
 from opentelemetry.proto.trace.v1.trace_pb2 import Span as OtlpSpan
 
@@ -16,25 +15,10 @@ from otel_kernel import __version__
 from otel_kernel.births.trace import Span, SpanEvent, Trace
 from otel_kernel.telemetry.attributes import utf8
 from otel_kernel.telemetry.encode import REQUEST_LIMIT_BYTES, SCHEMA_URL, Host, encode
+from tests.telemetry.reading import attributes
 
 HOST = Host("node-1", "abc", {"deployment.environment.name": "test"})
 T0 = 1_795_347_051_812_253_676
-
-
-def decoded(value: AnyValue) -> object:
-    """Return the Python value of an OTLP value."""
-    kind = value.WhichOneof("value")
-    assert kind is not None
-    if kind == "array_value":
-        return tuple(decoded(item) for item in value.array_value.values)
-    return getattr(value, kind)
-
-
-def attributes(messages: Iterable[KeyValue]) -> Mapping[str, object]:
-    """Return OTLP attributes as a dictionary, having made sure that no key comes twice."""
-    pairs = [(message.key, decoded(message.value)) for message in messages]
-    assert len(dict(pairs)) == len(pairs)
-    return dict(pairs)
 
 
 def sent(trace: Trace, host: Host = HOST, limit_bytes: int = REQUEST_LIMIT_BYTES) -> list[ExportTraceServiceRequest]:

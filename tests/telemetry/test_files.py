@@ -1,6 +1,5 @@
 """Births in a file, as OTLP JSON lines."""
 
-import base64
 import errno
 import json
 import os
@@ -12,7 +11,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from google.protobuf.json_format import ParseDict
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from otel_kernel.births.trace import Trace
@@ -20,23 +18,12 @@ from otel_kernel.health import Counter, Health
 from otel_kernel.telemetry.encode import Host, encode
 from otel_kernel.telemetry.files import FileError, JsonLinesFile
 from otel_kernel.telemetry.otlp_json import json_line
-
-HEX = ("traceId", "spanId", "parentSpanId")
+from tests.telemetry import reading
 
 
 def read_back(line: bytes) -> ExportTraceServiceRequest:
-    """Return the request that a line stands for, by protobuf's own JSON reader but for the hexadecimal ids."""
-
-    def with_bytes(value: object) -> object:
-        if isinstance(value, dict):
-            return {k: _base64(v) if k in HEX else with_bytes(v) for k, v in value.items()}
-        return [with_bytes(item) for item in value] if isinstance(value, list) else value
-
-    return ParseDict(with_bytes(json.loads(line)), ExportTraceServiceRequest())  # type: ignore[arg-type]
-
-
-def _base64(hexadecimal: str) -> str:
-    return base64.b64encode(bytes.fromhex(hexadecimal)).decode()
+    """Return the trace's request that a line stands for."""
+    return reading.read_back(line, ExportTraceServiceRequest)
 
 
 def as_written(request: bytes) -> ExportTraceServiceRequest:
@@ -51,11 +38,8 @@ def as_written(request: bytes) -> ExportTraceServiceRequest:
 def test_a_line_is_the_request(birth: Trace) -> None:
     """What protobuf reads back from the line equals the request, and the line is one line of ASCII."""
     (request,) = encode(birth, Host("node-1", "abc"))
-    line = json_line(request)
-    assert line.isascii()
-    assert line.endswith(b"\n")
-    assert line.count(b"\n") == 1
-    assert read_back(line) == as_written(request)
+    assert json_line(request).endswith(b"\n")
+    assert read_back(json_line(request)) == as_written(request)
 
 
 def test_ids_integers_and_enumerations_as_otlp_wants_them(birth: Trace) -> None:

@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Literal
 
 import grpc
@@ -13,6 +14,7 @@ import pytest
 from otel_kernel.health import Counter, Health
 from otel_kernel.telemetry.endpoint import Delivered, OtlpEndpoint, Outcome, Refused, Retry, open_transport
 from otel_kernel.telemetry.sender import Patience, Sender
+from otel_kernel.telemetry.signals import LOGS, METRICS, TRACES, Signal
 from tests.telemetry.collectors import Answer, Received, grpc_collector, http_collector, until
 
 Protocol = Literal["grpc", "http/protobuf"]
@@ -28,11 +30,13 @@ def request(number: int, size: int = 0) -> bytes:
 
 
 @contextmanager
-def sender_to(port: int, protocol: Protocol = "http/protobuf", **options: int) -> Iterator[tuple[Sender, Health]]:
+def sender_to(
+    port: int, protocol: Protocol = "http/protobuf", signal: Signal = TRACES
+) -> Iterator[tuple[Sender, Health]]:
     """Run a sender to a receiver on this port."""
     url = f"http://127.0.0.1:{port}" + ("/v1/traces" if protocol == "http/protobuf" else "")
     health = Health()
-    sender = Sender(open_transport(OtlpEndpoint(url, protocol)), health, IMPATIENT, **options)
+    sender = Sender(open_transport(OtlpEndpoint(url, protocol)), health, IMPATIENT, signal)
     try:
         yield sender, health
     finally:
@@ -109,7 +113,10 @@ def test_offering_never_waits_for_a_slow_collector() -> None:
 def test_the_oldest_births_make_room_whole_and_counted() -> None:
     """Over the bound the oldest traces go, all requests of each, never half a trace, and every request is counted."""
     received = Received([Answer(503)] * 3)
-    with http_collector(received) as port, sender_to(port, bound_bytes=100_000) as (sender, health):
+    with (
+        http_collector(received) as port,
+        sender_to(port, signal=replace(TRACES, bound_bytes=100_000)) as (sender, health),
+    ):
         sender.offer((request(0, 100),))
         until(lambda: received.attempts >= 1)  # on its way: it stays
         for number in range(1, 11):
@@ -121,15 +128,52 @@ def test_the_oldest_births_make_room_whole_and_counted() -> None:
     assert health.snapshot()[Counter.EXPORT_DROPPED] == 2 * 6
 
 
-def test_a_birth_larger_than_the_bound_is_counted() -> None:
-    """A birth for which there can be no room is dropped and counted, and the next one goes."""
-    transport, health = Scripted(), Health()
-    sender = Sender(transport, health, IMPATIENT, bound_bytes=1000)
-    sender.offer((bytes(600), bytes(600)))
-    sender.offer((b"small",))
-    sender.flush(1)
-    assert transport.sent == [b"small"]
-    assert health.snapshot()[Counter.EXPORT_DROPPED] == 2
+def test_the_newest_stays_whatever_its_size() -> None:
+    """What is larger than the bound by itself is sent if nothing newer comes before that, and is counted otherwise."""
+    received = Received([Answer(503)] * 3)
+    signal = replace(METRICS, bound_bytes=1000)
+    with http_collector(received) as port, sender_to(port, signal=signal) as (sender, health):
+        sender.offer((request(0),))
+        until(lambda: received.attempts >= 1)  # on its way: it stays
+        sender.offer((request(1, 600), request(2, 600)))
+        sender.offer((request(3, 600), request(4, 600)))
+        until(lambda: sender.waiting_bytes == 0)
+    assert received.requests == [request(0), request(3, 600), request(4, 600)]
+    assert health.snapshot()[Counter.METRICS_DROPPED] == 2
+
+
+def test_metrics_that_have_become_too_old_are_not_sent() -> None:
+    """After their lifetime metrics are counted instead of sent, what came later arrives, and births wait on."""
+    received = Received()
+    signal = replace(METRICS, lifetime_s=0.5)
+    with http_collector(received) as port:
+        pass  # from now on nobody answers there
+    with sender_to(port, signal=signal) as (sender, health), sender_to(port) as (births, births_health):
+        sender.offer((request(1), request(2)))
+        births.offer((request(10),))
+        until(lambda: health.snapshot()[Counter.METRICS_EXPIRED] == 2)
+        with http_collector(received, port):
+            sender.offer((request(3),))
+            until(lambda: sender.waiting_bytes == births.waiting_bytes == 0)
+    assert set(received.requests) == {request(3), request(10)}
+    assert health.snapshot()[Counter.METRICS_RETRIES] > 0
+    assert births_health.snapshot()[Counter.EXPORT_DROPPED] == 0
+
+
+def test_the_rest_of_an_old_collection_is_dropped() -> None:
+    """When the lifetime ends between two requests of one collection, the second is counted and not sent."""
+    received = Received([Answer(delay_s=0.5)])
+    with http_collector(received) as port, sender_to(port, signal=replace(METRICS, lifetime_s=0.3)) as (sender, health):
+        sender.offer((request(1), request(2)))
+        until(lambda: health.snapshot()[Counter.METRICS_EXPIRED] == 1)
+        assert sender.waiting_bytes == 0
+    assert received.requests == [request(1)]
+
+
+def test_metrics_wait_a_quarter_of_an_hour_and_births_without_end() -> None:
+    """Only metrics have a lifetime: 15 minutes."""
+    assert METRICS.lifetime_s == 15 * 60
+    assert TRACES.lifetime_s is LOGS.lifetime_s is None
 
 
 @pytest.mark.parametrize("protocol", ["grpc", "http/protobuf"])
@@ -160,6 +204,32 @@ def test_partial_success_is_counted() -> None:
         sender.offer((request(number),))
     sender.flush(1)
     assert health.snapshot()[Counter.SPANS_REJECTED] == 5
+
+
+def test_a_partial_success_that_makes_no_sense_does_not_end_the_sending() -> None:
+    """A negative number of rejected points counts as none, and the next request goes."""
+    transport, health = Scripted(Delivered(-3, "what")), Health()
+    sender = Sender(transport, health, IMPATIENT, METRICS)
+    sender.offer((b"1", b"2"))
+    sender.flush(1)
+    assert transport.sent == [b"1", b"2"]
+    assert health.snapshot()[Counter.POINTS_REJECTED] == 0
+
+
+@pytest.mark.parametrize("signal", [TRACES, METRICS, LOGS])
+def test_every_signal_has_counters_of_its_own(signal: Signal, caplog: pytest.LogCaptureFixture) -> None:
+    """What becomes of a signal is counted and told under its own name."""
+    health = Health()
+    sender = Sender(Scripted(Retry("busy"), Delivered(2, "odd"), Refused("no")), health, IMPATIENT, signal)
+    with caplog.at_level(logging.INFO):
+        sender.offer((b"1", b"2"))
+        sender.flush(1)
+    sender.offer((b"late",))
+    counters = signal.counters
+    expected = {counters.retries: 1, counters.rejected: 2, counters.refused: 1, counters.dropped: 1}
+    assert {counter: count for counter, count in health.snapshot().items() if count} == expected
+    assert len(caplog.records) == 4
+    assert all(signal.subject in line or f"2 {signal.items}" in line for line in caplog.messages)
 
 
 def test_an_unforeseen_failure_of_the_transport_does_not_end_the_sending() -> None:
@@ -246,7 +316,7 @@ def test_every_request_is_accounted_for() -> None:
     """Under a flood from many threads: offered = taken + refused + dropped, exactly."""
     refusals = [Refused("no") if number % 7 == 0 else Delivered() for number in range(300)]
     transport, health = Scripted(*refusals), Health()
-    sender = Sender(transport, health, IMPATIENT, bound_bytes=5_000)
+    sender = Sender(transport, health, IMPATIENT, replace(TRACES, bound_bytes=5_000))
 
     def flood() -> None:
         for _ in range(500):

@@ -13,8 +13,11 @@ from typing import Literal
 import grpc
 import pytest
 from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import Message
 from google.rpc.error_details_pb2 import RetryInfo  # type: ignore[import-untyped]
 from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceResponse
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
 from otel_kernel.births.trace import Trace
@@ -28,10 +31,17 @@ from otel_kernel.telemetry.endpoint import (
     Retry,
     open_transport,
 )
+from otel_kernel.telemetry.signals import LOGS, METRICS, TRACES, Signal
 from tests.telemetry.collectors import Answer, Received, certificate, grpc_collector, http_collector
 
 PROTOBUF = (("Content-Type", "application/x-protobuf"),)
 PARTIAL = ExportTraceServiceResponse(partial_success={"rejected_spans": 3, "error_message": "too\nold"})  # type: ignore[arg-type]
+PARTIAL_METRICS = ExportMetricsServiceResponse(
+    partial_success={"rejected_data_points": 3, "error_message": "too\nold"}  # type: ignore[arg-type]
+)
+PARTIAL_LOGS = ExportLogsServiceResponse(
+    partial_success={"rejected_log_records": 3, "error_message": "too\nold"}  # type: ignore[arg-type]
+)
 
 Protocol = Literal["grpc", "http/protobuf"]
 
@@ -186,6 +196,29 @@ def test_partial_success_is_told(protocol: Protocol) -> None:
     """The number of rejected spans and the reason come back, in one line."""
     found = answered(protocol, Answer(200, PARTIAL.SerializeToString(), PROTOBUF))
     assert found == Delivered(3, "too old")
+
+
+@pytest.mark.parametrize("protocol", ["grpc", "http/protobuf"])
+@pytest.mark.parametrize(
+    ("signal", "method", "path", "partial"),
+    [
+        (TRACES, "trace.v1.TraceService", "/v1/traces", PARTIAL),
+        (METRICS, "metrics.v1.MetricsService", "/v1/metrics", PARTIAL_METRICS),
+        (LOGS, "logs.v1.LogsService", "/v1/logs", PARTIAL_LOGS),
+    ],
+)
+def test_every_signal_has_its_own_way(
+    protocol: Protocol, signal: Signal, method: str, path: str, partial: Message
+) -> None:
+    """Each signal arrives at its own method or path, and what its own answer says comes back."""
+    received = Received([Answer(200, partial.SerializeToString(), PROTOBUF)])
+    collector = grpc_collector if protocol == "grpc" else http_collector
+    with collector(received) as port:
+        address = f"http://127.0.0.1:{port}" + ("" if protocol == "grpc" else signal.http_path)
+        found = outcome(OtlpEndpoint(address, protocol, signal=signal), b"\xa2\x06\x01x")
+    assert found == Delivered(3, "too old")
+    assert received.requests == [b"\xa2\x06\x01x"]
+    assert received.paths == [f"/opentelemetry.proto.collector.{method}/Export" if protocol == "grpc" else path]
 
 
 @pytest.mark.parametrize("answer", [Answer(200, b"\xff\xff", PROTOBUF), Answer(204), Answer(200, b"{}"), Answer(202)])

@@ -11,8 +11,13 @@ from pathlib import Path
 import pytest
 
 from otel_kernel.births.trace import Trace
+from otel_kernel.metrics.points import LogEvent, Measurement, Number, ResourceMeasurements
 from otel_kernel.telemetry.encode import Host, encode
+from otel_kernel.telemetry.encode_logs import LogsEncoder
+from otel_kernel.telemetry.encode_metrics import MetricsEncoder
 from otel_kernel.telemetry.otlp_json import json_line
+from otel_kernel.telemetry.otlp_json_logs import logs_line
+from otel_kernel.telemetry.otlp_json_metrics import metrics_line
 from otel_kernel.view.otlp_lines import Lines
 from otel_kernel.view.show import show
 from tests.view.handmade import birth, failed
@@ -140,6 +145,24 @@ def test_other_signals_and_other_peoples_traces_are_passed_over(file: Path, caps
     file.write_bytes(b"\n".join(others) + b"\n" + file.read_bytes())
     assert shown(file) == before
     assert capsys.readouterr().err == ""
+
+
+def test_our_own_metrics_and_events_are_passed_over(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Lines of metrics and log events between the births change nothing of the picture, and are no births alone."""
+    resource = {"k8s.pod.name": "web-0"}
+    measured = Measurement("k8s.pod.cpu.time", (Number({}, 1, 2, 3.5),))
+    collected = ResourceMeasurements("pod", resource, {"otel_kernel.cgroupfs": (measured,)})
+    (metrics,) = MetricsEncoder(Host("n"), "otel-kernel").encode([collected])
+    event = LogEvent("otel_kernel.oom_kill", 2, resource, "otel_kernel.ebpf", {}, "killed", "warn", b"t" * 16, b"s" * 8)
+    (events,) = LogsEncoder(Host("n"), "otel-kernel").encode([event], 3)
+    lines = metrics_line(metrics) + logs_line(events)
+    before, births = shown(file), file.read_bytes().splitlines(keepends=True)
+    file.write_bytes(lines + births[0] + lines + births[1] + lines)
+    assert shown(file) == before
+    assert capsys.readouterr().err == ""
+    file.write_bytes(lines)
+    assert shown(file) == (1, "")
+    assert capsys.readouterr().err == f"otel-kernel show: {file}: no birth in it\n"
 
 
 def test_numbers_as_other_writers_write_them(file: Path) -> None:

@@ -1,0 +1,83 @@
+"""The last values of containers, read when their last process has ended and before the runtime removes their cgroup.
+
+A removed cgroup cannot be read any more. Version 2 tells when a cgroup has become empty (cgroup.events); then it takes
+the runtime some milliseconds, with `runc delete`, until it removes it.
+"""
+
+import logging
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+
+from otel_kernel.metrics.cgroups import Reading
+from otel_kernel.metrics.moment import Moment
+from otel_kernel.node import inotify, open_files
+from otel_kernel.pods.directory import Container
+
+log = logging.getLogger(__name__)
+
+
+class Endings:
+    """Watches containers and keeps the last values of those that became empty. Owns the watches."""
+
+    def __init__(self, hierarchy_v2: str | None, read: Callable[[str, int], Reading]) -> None:
+        """Watch nothing yet; without a hierarchy of version 2, never anything. Raises OSError."""
+        self._hierarchy = hierarchy_v2
+        self._read = read
+        self._inotify = inotify.Inotify()
+        self._watched: dict[str, int] = {}  # container id -> watch
+        self._containers: dict[int, Container] = {}  # by watch
+        self._last: dict[str, tuple[int, Reading]] = {}
+
+    def fileno(self) -> int:
+        """Return the descriptor that becomes readable when a container may have ended."""
+        return self._inotify.fileno()
+
+    def watch(self, containers: Iterable[Container]) -> None:
+        """Watch these containers, and no others."""
+        there = {container.id: container for container in containers}
+        for container_id in self._watched.keys() - there.keys():
+            self._unwatch(container_id)
+        for container_id in there.keys() - self._watched.keys():
+            self._begin(there[container_id])
+
+    def look(self, now: Moment) -> None:
+        """Read the last values of the containers that became empty."""
+        for change in self._inotify.changes():
+            if change.kind is inotify.Kind.OVERFLOW:
+                for container in tuple(self._containers.values()):
+                    self._look_at(container, now)
+            elif change.kind is inotify.Kind.MODIFIED and change.watch in self._containers:
+                self._look_at(self._containers[change.watch], now)
+
+    def take(self, container_id: str) -> tuple[int, Reading] | None:
+        """Return when a container was read after its end (boot time), and what; once."""
+        return self._last.pop(container_id, None)
+
+    def close(self) -> None:
+        """End all watches."""
+        self._inotify.close()
+
+    def _begin(self, container: Container) -> None:
+        watch = -1
+        if self._hierarchy is not None:
+            try:
+                watch = self._inotify.watch_file(f"{self._hierarchy}{container.cgroup.path}/cgroup.events")
+                self._containers[watch] = container
+            except FileNotFoundError:
+                pass
+            except OSError as error:
+                log.warning("the end of a container cannot be watched: %s", error.strerror)
+        self._watched[container.id] = watch
+
+    def _unwatch(self, container_id: str) -> None:
+        watch = self._watched.pop(container_id)
+        if self._containers.pop(watch, None) is not None:
+            self._inotify.unwatch(watch)
+
+    def _look_at(self, container: Container, now: Moment) -> None:
+        with suppress(OSError):
+            events = open_files.read(f"{self._hierarchy}{container.cgroup.path}/cgroup.events")
+            if b"populated 0" in events:
+                self._last[container.id] = (now.boot_ns, self._read(container.cgroup.path, now.unix_ns))
+            else:  # between two stages of the runtime's it is empty for a moment, too
+                self._last.pop(container.id, None)

@@ -1,0 +1,67 @@
+"""How much CPU time and memory cgroups may have. Limits change rarely, so they are read anew once a minute."""
+
+from collections.abc import Callable
+from typing import NamedTuple, TypeVar
+
+from otel_kernel.metrics.judge import Judge
+from otel_kernel.node import cpu, memory
+from otel_kernel.node.controllers import Controllers
+from otel_kernel.node.open_files import OpenFiles
+
+T = TypeVar("T")
+
+SELDOM_NS = 60_000_000_000
+
+
+class Limits(NamedTuple):
+    """The limits of one cgroup. None: there is none, or it was not asked for."""
+
+    cpu: float | None
+    memory_bytes: int | None
+    read_unix_ns: int
+
+
+class LimitReader:
+    """Reads limits, and remembers them."""
+
+    def __init__(self, controllers: Controllers, files: OpenFiles, judge: Judge, groups: frozenset[str]) -> None:
+        self._at = controllers
+        self._files = files
+        self._judge = judge
+        self._groups = groups
+        self._known: dict[str, tuple[Limits, bool]] = {}
+
+    def read(self, path: str, now_unix_ns: int) -> Limits:
+        """Return the limits of the cgroup at `path`, as they were at most a minute ago."""
+        known, is_settled = self._known.get(path, (None, False))
+        if known is not None and is_settled and 0 <= now_unix_ns - known.read_unix_ns < SELDOM_NS:
+            return known
+        failures = self._judge.failures
+        cpu_limit = self._cpu(path) if "cpu" in self._groups else None
+        memory_limit = self._memory(path) if "memory" in self._groups else None
+        # The runtime sets limits a moment after it made the cgroup: they count as settled once they are twice the same.
+        is_settled = known is not None and known[:2] == (cpu_limit, memory_limit) and self._judge.failures == failures
+        found = Limits(cpu_limit, memory_limit, now_unix_ns)
+        self._known[path] = (found, is_settled)
+        return found
+
+    def forget(self, path: str) -> None:
+        """Forget a cgroup that is gone."""
+        self._known.pop(path, None)
+
+    def _cpu(self, path: str) -> float | None:
+        if self._at.cpu_v1 is not None:
+            return self._judge.call("cpu.cfs_quota_us", self._quota_v1, self._at.cpu_v1 + path)
+        return None if self._at.v2 is None else self._call("cpu.max", self._at.v2 + path, cpu.parse_limit)
+
+    def _quota_v1(self, directory: str) -> float | None:
+        quota = self._files.read(directory, "cpu.cfs_quota_us", keep=False)
+        return cpu.parse_limit_v1(quota, self._files.read(directory, "cpu.cfs_period_us", keep=False))
+
+    def _memory(self, path: str) -> int | None:
+        if self._at.memory_v1 is not None:
+            return self._call("memory.limit_in_bytes", self._at.memory_v1 + path, memory.parse_limit)
+        return None if self._at.v2 is None else self._call("memory.max", self._at.v2 + path, memory.parse_limit)
+
+    def _call(self, name: str, directory: str, parse: Callable[[bytes], T]) -> T | None:
+        return self._judge.call(name, lambda: parse(self._files.read(directory, name, keep=False)))

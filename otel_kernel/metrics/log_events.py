@@ -1,0 +1,72 @@
+"""What is told of a container as a log event, in the trace of its pod's birth."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from otel_kernel.metrics.births import BirthCounts
+from otel_kernel.metrics.catalogue import OOM_KILL, SCOPES, THROTTLED, Event
+from otel_kernel.metrics.cgroups import Reading
+from otel_kernel.metrics.pod_tracks import ContainerTrack
+from otel_kernel.metrics.points import LogEvent, Value
+from otel_kernel.metrics.throttling import Throttled
+
+_STATES = {
+    "crossed": "is throttled",
+    "above": "is still throttled",
+    "left": "is no longer throttled",
+}
+
+
+class LogEvents:
+    """Events since they were last taken."""
+
+    def __init__(self, births: BirthCounts) -> None:
+        self._births = births
+        self._events: list[LogEvent] = []
+
+    def take(self) -> list[LogEvent]:
+        """Return what has happened since the last call."""
+        taken, self._events = self._events, []
+        return taken
+
+    def judge(self, track: ContainerTrack, reading: Reading, now_unix_ns: int, now_boot_ns: int) -> None:
+        """Tell whether a container began or ceased to be throttled, and whether its processes were killed."""
+        if reading.is_whole:
+            self._throttled(track, track.throttling.judge(reading, now_boot_ns), now_unix_ns)
+        before, now = track.oom_kills, reading.oom_kills
+        if before is not None and now is not None and now > before:
+            self._killed(track, now - before, reading.limits.memory_bytes, now_unix_ns)
+        track.oom_kills = now if now is not None else before
+
+    def ended(self, track: ContainerTrack, now_unix_ns: int, now_boot_ns: int) -> None:
+        """Tell that a container is no longer throttled because it is gone."""
+        self._throttled(track, track.throttling.leave(now_boot_ns), now_unix_ns)
+
+    def _throttled(self, track: ContainerTrack, told: Throttled | None, at_ns: int) -> None:
+        if told is None:
+            return
+        body = f"{_called(track)} {_STATES[told.state]}: {told.percentage:.0f} % of its CPU periods"
+        added = self._add(THROTTLED, track, told.attributes, body, at_ns)
+        if told.state == "left":
+            self._events[-1] = replace(added, severity="info")
+
+    def _killed(self, track: ContainerTrack, count: int, limit_bytes: int | None, at_ns: int) -> None:
+        attributes: dict[str, Value] = {"otel_kernel.oom_kill.count": count}
+        if limit_bytes is not None:
+            attributes["otel_kernel.memory.limit"] = limit_bytes
+        what = "a process was" if count == 1 else f"{count} processes were"
+        self._add(OOM_KILL, track, attributes, f"{_called(track)}: {what} killed because memory ran out", at_ns)
+
+    def _add(
+        self, event: Event, track: ContainerTrack, attributes: Mapping[str, Value], body: str, at_ns: int
+    ) -> LogEvent:
+        trace_id, span_id = self._births.trace_of(track.pod.pod.uid)
+        scope = SCOPES[event.source]
+        added = LogEvent(event.name, at_ns, track.resource, scope, attributes, body, "warn", trace_id, span_id)
+        self._events.append(added)
+        return added
+
+
+def _called(track: ContainerTrack) -> str:
+    name = track.pod.pod.resource.get("k8s.pod.name", track.pod.pod.uid)
+    return f"container {track.container.name or track.container.id[:12]} of pod {name}"

@@ -1,0 +1,147 @@
+"""What /proc says of a container's processes and of its pod's network. The scope is procfs; `processes` is cgroupfs."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from otel_kernel.metrics.container_processes import ContainerProcesses
+from otel_kernel.metrics.judge import Judge
+from otel_kernel.metrics.samples import Sample, Samples, SeriesName, Target
+from otel_kernel.node import network_devices
+from otel_kernel.node.network_devices import LOOPBACK, Device
+from otel_kernel.node.process_directory import ProcessDirectory
+from otel_kernel.pods.directory import Container, Pod
+
+T = TypeVar("T")
+
+# A pod may make as many devices as it likes, and call them as it likes.
+DEVICES_TOLD = 16
+OTHER = "_OTHER"
+# What a container has mounted changes rarely, and /proc takes as long to tell it as all files of its cgroup together.
+SELDOM_NS = 60_000_000_000
+
+_PROCESSES = SeriesName("otel_kernel.container.processes")
+_MOUNTS = SeriesName("otel_kernel.container.mounts")
+
+
+@dataclass(frozen=True, slots=True)
+class _Seldom:
+    """What is read once a minute of a container."""
+
+    read_unix_ns: int
+    mounts: int | None
+    namespaces: Mapping[str, int] | None
+    is_settled: bool  # twice the same
+
+
+@dataclass(slots=True)
+class ProcessSource:
+    """Measures what can be seen through a container's processes. `groups` are those of the settings."""
+
+    processes: ContainerProcesses
+    judge: Judge
+    groups: frozenset[str]
+    host_namespaces: Mapping[str, int]  # of the node's first process; empty when it may not be asked
+    _seldom: dict[str, _Seldom] = field(default_factory=dict)
+
+    @property
+    def since_boot_ns(self) -> int | None:
+        """The kernel's own counters count since the namespace was made."""
+        return None
+
+    def read(self, pods: Sequence[Pod], now_unix_ns: int) -> dict[Target, Samples]:
+        """Return what is measured now, of these pods and their containers."""
+        return {target: samples for pod in pods for target, samples in self._of_pod(pod, now_unix_ns)}
+
+    def take_last(self, pod_uid: str, container_id: str) -> Sequence[Sample]:  # noqa: ARG002 - what all sources take
+        """Forget a container that is gone; there is nothing to be read through it any more."""
+        self.processes.forget(container_id)
+        self._seldom.pop(container_id, None)
+        return ()
+
+    def _of_pod(self, pod: Pod, now_ns: int) -> Iterator[tuple[Target, Samples]]:
+        failures = self.judge.failures
+        counts = {each.id: self.processes.count(each.id, each.cgroup.path) for each in pod.containers}
+        if "network" in self.groups:
+            network = tuple(self._network(pod.containers))
+            yield (pod.uid, None), Samples(network, self.judge.failures == failures)
+        if "process" in self.groups:
+            for container in pod.containers:
+                self._read_seldom(container, now_ns)
+            for container in pod.containers:
+                samples = tuple(self._of_container(container, pod, counts[container.id]))
+                yield (pod.uid, container.id), Samples(samples, self.judge.failures == failures)
+
+    def _of_container(self, container: Container, pod: Pod, count: int | None) -> Iterator[Sample]:
+        if count is not None:
+            yield Sample(_PROCESSES, count)
+        seldom = self._seldom.get(container.id)
+        if seldom is None:
+            return
+        if seldom.mounts is not None:
+            yield Sample(_MOUNTS, seldom.mounts, seldom.read_unix_ns)
+        if seldom.namespaces:
+            others = [self._seldom.get(other.id) for other in pod.containers if other is not container]
+            shared = [other.namespaces for other in others if other is not None and other.namespaces]
+            for name, number in _sharing(seldom.namespaces, shared, self.host_namespaces):
+                yield Sample(name, number, seldom.read_unix_ns)
+
+    def _read_seldom(self, container: Container, now_ns: int) -> None:
+        known = self._seldom.get(container.id)
+        if known is not None and known.is_settled and 0 <= now_ns - known.read_unix_ns < SELDOM_NS:
+            return
+        mounts = self.processes.look(container.id, "/proc/PID/mountinfo", ProcessDirectory.mounts)
+        namespaces = self.processes.look(container.id, "/proc/PID/ns", ProcessDirectory.namespaces)
+        # While the runtime prepares a container its first process still moves from one namespace to the next.
+        is_settled = (
+            known is not None and mounts is not None and (mounts, namespaces) == (known.mounts, known.namespaces)
+        )
+        self._seldom[container.id] = _Seldom(now_ns, mounts, namespaces, is_settled)
+
+    def _network(self, containers: Iterable[Container]) -> Iterator[Sample]:
+        host = self.host_namespaces.get("net")
+        # All of a pod's containers share its network; pause lives as long as that does.
+        for container in sorted(containers, key=lambda each: not each.is_sandbox):
+            own = self._look(container, "/proc/PID/ns/net", ProcessDirectory.network_namespace)
+            if own is None:
+                continue
+            if host is not None and own != host:
+                devices = self._look(container, "/proc/PID/net/dev", _devices)
+                yield from _traffic(devices or ())
+            return
+
+    def _look(self, container: Container, what: str, read: Callable[[ProcessDirectory], T]) -> T | None:
+        return self.processes.look(container.id, what, read)
+
+
+def _devices(process: ProcessDirectory) -> list[Device]:
+    return network_devices.parse(process.read("net/dev"))
+
+
+def _traffic(devices: Iterable[Device]) -> Iterator[Sample]:
+    told: dict[SeriesName, int] = {}
+    for at, device in enumerate(device for device in devices if device.name != LOOPBACK):
+        name = device.name if at < DEVICES_TOLD else OTHER
+        for metric, direction, value in (
+            ("io", "receive", device.receive_bytes),
+            ("io", "transmit", device.transmit_bytes),
+            ("errors", "receive", device.receive_errors),
+            ("errors", "transmit", device.transmit_errors),
+        ):
+            attributes = (("network.interface.name", name), ("network.io.direction", direction))
+            series = SeriesName(f"k8s.pod.network.{metric}", attributes)
+            told[series] = told.get(series, 0) + value
+    return (Sample(series, value) for series, value in told.items())
+
+
+def _sharing(
+    own: Mapping[str, int], others: Sequence[Mapping[str, int]], host: Mapping[str, int]
+) -> Iterator[tuple[SeriesName, int]]:
+    kinds: dict[str, list[str]] = {}
+    for kind, inode in own.items():
+        in_pod = any(other.get(kind) == inode for other in others)
+        sharing = "host" if host.get(kind) == inode else "pod" if in_pod else "own"
+        kinds.setdefault(sharing, []).append(kind)
+    for sharing, found in kinds.items():
+        attributes = (("otel_kernel.namespace.sharing", sharing), ("otel_kernel.namespace.types", tuple(found)))
+        yield SeriesName("otel_kernel.container.namespaces", attributes), len(found)

@@ -1,0 +1,53 @@
+"""What a source measured, before it becomes points: the vocabulary between sources and series."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, Protocol
+
+from otel_kernel.metrics.points import Exemplar, Value
+from otel_kernel.pods.directory import Pod
+
+Target = tuple[str, str | None]  # a pod's UID, and the id of one of its containers; None: the pod itself
+
+
+class SeriesName(NamedTuple):
+    """One series of a resource: a metric of the catalogue, and attributes in a fixed order."""
+
+    metric: str
+    attributes: tuple[tuple[str, Value], ...] = ()
+
+
+class Distribution(NamedTuple):
+    """Counts between the bounds of the catalogue's row, one more than there are bounds; the sum is in its unit."""
+
+    counts: tuple[int, ...]
+    sum: float
+    exemplars: tuple[Exemplar, ...] = ()
+
+
+class Sample(NamedTuple):
+    """The value of a series now, or when it was last read."""
+
+    name: SeriesName
+    value: float | Distribution
+    read_unix_ns: int | None = None  # None: now
+
+
+class Samples(NamedTuple):
+    """What was measured of one target. A series that is not among them has ended, unless something is missing."""
+
+    samples: Sequence[Sample]
+    is_whole: bool = True  # nothing was there that could not be read
+
+
+class Source(Protocol):
+    """What measures pods and containers: each kind of metric has one."""
+
+    @property
+    def since_boot_ns(self) -> int | None:
+        """Since when its counters count, in boot time; None: since the cgroup was made."""
+
+    def read(self, pods: Sequence[Pod], now_unix_ns: int) -> Mapping[Target, Samples]:
+        """Return what is measured now, of these pods and their containers."""
+
+    def take_last(self, pod_uid: str, container_id: str) -> Sequence[Sample]:
+        """Return the last values of a container that is gone, once; nothing when they are not known."""

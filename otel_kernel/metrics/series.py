@@ -1,0 +1,191 @@
+"""The series of one resource over time: where each starts, whether it went back, and when it has ended.
+
+Prometheus keeps time in milliseconds and knows a series by its labels alone, which a container shares with the one that
+follows it: so what ends is stamped a millisecond or more before what comes next.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from otel_kernel.metrics.catalogue import BY_NAME, Metric
+from otel_kernel.metrics.points import Attributes, Histogram, Level, Measurement, Number, ResourceMeasurements
+from otel_kernel.metrics.samples import Distribution, Sample, SeriesName
+
+STEP_NS = 1_000_000
+# Between two collections lie the last value of a series, its end, and what follows it.
+CLOSEST_NS = 5 * STEP_NS
+
+Point = Number | Histogram
+
+
+@dataclass(slots=True)
+class _Series:
+    metric: Metric
+    attributes: Attributes
+    start_ns: int
+    value: float | Distribution
+    at_ns: int
+    live: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Since when the counters of a resource count, Unix nanoseconds. None: since they are first seen."""
+
+    files_ns: int | None  # those that the kernel keeps with a cgroup: since that was made
+    ebpf_ns: int | None  # ours: since the later of that and our attaching
+
+    def of(self, metric: Metric, now_ns: int) -> int:
+        """Return since when a series of this metric counts that is first seen now."""
+        known = self.ebpf_ns if metric.source == "ebpf" else self.files_ns
+        return now_ns if known is None else min(known, now_ns)
+
+
+@dataclass(slots=True)
+class Points:
+    """The points of one resource in one collection, by scope and metric."""
+
+    level: Level
+    resource: Attributes
+    _by_metric: dict[str, list[Point]] = field(default_factory=dict)
+
+    def add(self, metric: Metric, point: Point) -> None:
+        """Take one more point."""
+        points = self._by_metric.get(metric.name)
+        if points is None:
+            self._by_metric[metric.name] = [point]
+        else:
+            points.append(point)
+
+    def told(self) -> ResourceMeasurements | None:
+        """Return them; None when there are none."""
+        if not self._by_metric:
+            return None
+        scopes: dict[str, list[Measurement]] = {}
+        for name, points in self._by_metric.items():
+            scopes.setdefault(BY_NAME[name].scope, []).append(Measurement(name, tuple(points)))
+        return ResourceMeasurements(
+            self.level, self.resource, {scope: tuple(measured) for scope, measured in scopes.items()}
+        )
+
+
+class ResourceSeries:
+    """All series of one resource, from its first point to its end."""
+
+    def __init__(self, level: Level, resource: Attributes, start: Start) -> None:
+        self.resource = resource
+        self._level: Level = level
+        self._start = start
+        self._series: dict[SeriesName, _Series] = {}
+        self.last_ns = 0
+
+    def tell(self, samples: Iterable[Sample], now_ns: int, *, is_whole: bool = True) -> ResourceMeasurements | None:
+        """Return the points of these samples; when they are whole, also the ends of series that are not among them."""
+        points = Points(self._level, self.resource)
+        touched = self._take(samples, now_ns, points)
+        if is_whole and len(touched) < len(self._series):
+            for name, series in self._series.items():
+                if series.live and name not in touched:
+                    self._end(series, now_ns, points)
+        self.last_ns = now_ns
+        return points.told()
+
+    def finish(self, last: Sequence[Sample], last_ns: int, end_ns: int, now_ns: int) -> ResourceMeasurements | None:
+        """Return the last values, and the end of every series, stamped before now and after all that was told."""
+        points = Points(self._level, self.resource)
+        last_ns = min(max(last_ns, self.last_ns + STEP_NS), now_ns - 3 * STEP_NS)
+        self._take(last, last_ns, points)
+        end_ns = min(max(end_ns, self.last_ns + STEP_NS, last_ns + STEP_NS), now_ns - STEP_NS)
+        for series in self._series.values():
+            if series.live:
+                self._end(series, end_ns, points)
+        self.last_ns = end_ns
+        return points.told()
+
+    def _take(self, samples: Iterable[Sample], now_ns: int, points: Points) -> set[SeriesName]:
+        touched = set()
+        for name, value, read_ns in samples:
+            touched.add(name)
+            series = self._series.get(name)
+            at_ns = now_ns if read_ns is None else read_ns
+            if series is None:
+                series = self._begin(name, value, now_ns, at_ns)
+                if series.metric.source == "births" and value != 0:
+                    points.add(series.metric, self._zero(series, now_ns))
+            elif series.metric.monotonic and _went_back(series.value, value):
+                # Another counter took its place some time after the last look.
+                series.start_ns = series.at_ns
+            series.value, series.at_ns, series.live = value, at_ns, True
+            points.add(series.metric, _point(series))
+        return touched
+
+    def _begin(self, name: SeriesName, value: float | Distribution, now_ns: int, at_ns: int) -> _Series:
+        metric = BY_NAME[name.metric]
+        start_ns = min(self._start.of(metric, now_ns), at_ns)
+        series = self._series[name] = _Series(metric, dict(name.attributes), start_ns, value, at_ns)
+        return series
+
+    def _zero(self, series: _Series, now_ns: int) -> Point:
+        # A rate needs a point before the first birth. That there had been none at the last collection is known.
+        at_ns = min(max(series.start_ns, self.last_ns), now_ns - STEP_NS)
+        zero = Distribution((0,) * (len(series.metric.bounds) + 1), 0.0) if series.metric.kind == "histogram" else 0
+        return _point(_Series(series.metric, series.attributes, min(series.start_ns, at_ns), zero, at_ns))
+
+    @staticmethod
+    def _end(series: _Series, at_ns: int, points: Points) -> None:
+        series.live = False
+        if series.metric.kind == "histogram":
+            bounds = series.metric.bounds
+            points.add(series.metric, Histogram(series.attributes, series.start_ns, at_ns, bounds, None, None))
+        else:
+            points.add(series.metric, Number(series.attributes, series.start_ns, at_ns, None))
+
+
+def _point(series: _Series) -> Point:
+    value = series.value
+    if isinstance(value, Distribution):
+        counts, total, exemplars = value
+        bounds = series.metric.bounds
+        return Histogram(series.attributes, series.start_ns, series.at_ns, bounds, counts, total, exemplars)
+    return Number(series.attributes, series.start_ns, series.at_ns, value)
+
+
+def _went_back(before: float | Distribution, now: float | Distribution) -> bool:
+    if isinstance(before, Distribution) and isinstance(now, Distribution):
+        return any(ours < theirs for ours, theirs in zip(now.counts, before.counts, strict=True))
+    if isinstance(before, Distribution) or isinstance(now, Distribution):
+        raise TypeError("a series is either of numbers or of distributions")
+    return now < before
+
+
+class RunningTotal:
+    """A sum over containers that keeps what ended ones had, and never goes back."""
+
+    def __init__(self) -> None:
+        self._last: dict[str, tuple[int, ...]] = {}
+        self._total: tuple[int, ...] | None = None
+
+    @property
+    def value(self) -> tuple[int, ...] | None:
+        """The sum of each figure; None while there is nothing to sum."""
+        return self._total
+
+    def add(self, whose: str, figures: tuple[int, ...], *, counts: bool = True) -> None:
+        """Take over how far one container's figures have come; without `counts` that is only remembered."""
+        before = self._last.get(whose, (0,) * len(figures))
+        if any(now < then for now, then in zip(figures, before, strict=True)):
+            before = (0,) * len(figures)  # they began anew
+        self._last[whose] = figures
+        if counts:
+            total = self._total or (0,) * len(figures)
+            grown = zip(total, figures, before, strict=True)
+            self._total = tuple(so_far + now - then for so_far, now, then in grown)
+
+    def forget(self, whose: str) -> None:
+        """Forget how far a container had come that is gone; what it had stays in the sum."""
+        self._last.pop(whose, None)
+
+
+def measurements(told: Iterable[ResourceMeasurements | None]) -> Iterator[ResourceMeasurements]:
+    """Yield those in which something is told."""
+    return (each for each in told if each is not None)
