@@ -7,10 +7,14 @@ import platform
 import struct
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 _NUMBERS = {"x86_64": 321, "aarch64": 280}
-_LOOKUP, _UPDATE, _DELETE, _NEXT_KEY, _TEST_RUN, _INFO, _RAW_TRACEPOINT_OPEN = 1, 2, 3, 4, 10, 15, 17
+_MAP_CREATE, _LOOKUP, _UPDATE, _DELETE, _NEXT_KEY, _PROG_LOAD = 0, 1, 2, 3, 4, 5
+_TEST_RUN, _INFO, _RAW_TRACEPOINT_OPEN = 10, 15, 17
 _LOOKUP_AND_DELETE = 21
+_RAW_TRACEPOINT = 17  # BPF_PROG_TYPE_RAW_TRACEPOINT
+_LOG_SIZE = 1 << 20
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -22,6 +26,49 @@ def _bpf(command: int, attributes: bytes) -> int:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))
     return result
+
+
+class Shape(NamedTuple):
+    """What a map is made by."""
+
+    name: str
+    kind: int  # enum bpf_map_type
+    key_size: int
+    value_size: int
+    max_entries: int
+    flags: int
+
+
+def shape_of(fd: int) -> Shape:
+    """Return what a map was made by (struct bpf_map_info). Raises OSError."""
+    info = ctypes.create_string_buffer(80)
+    _bpf(_INFO, struct.pack("<IIQ", fd, len(info), ctypes.addressof(info)))
+    kind, _, key_size, value_size, max_entries, flags = struct.unpack_from("<6I", info)
+    return Shape(info.raw[24:40].partition(b"\0")[0].decode(), kind, key_size, value_size, max_entries, flags)
+
+
+def create_map(shape: Shape) -> int:
+    """Make a map; returns its descriptor. Raises OSError naming the map."""
+    sizes = (shape.kind, shape.key_size, shape.value_size, shape.max_entries, shape.flags)
+    try:
+        return _bpf(_MAP_CREATE, struct.pack("<5I8x16s", *sizes, shape.name.encode()[:15]))
+    except OSError as error:
+        raise OSError(error.errno, f"map {shape.name}: {error.strerror}") from error
+
+
+def load_program(name: str, instructions: bytes) -> int:
+    """Load a raw tracepoint's program; returns its descriptor. Raises OSError with the verifier's last word."""
+    code, licence = ctypes.create_string_buffer(instructions, len(instructions)), ctypes.create_string_buffer(b"GPL")
+    word = ctypes.create_string_buffer(_LOG_SIZE)
+    about = (_RAW_TRACEPOINT, len(instructions) // 8, ctypes.addressof(code), ctypes.addressof(licence))
+    for log in ((0, 0, 0), (1, len(word), ctypes.addressof(word))):
+        try:
+            return _bpf(_PROG_LOAD, struct.pack("<IIQQIIQII16s", *about, *log, 0, 0, name.encode()[:15]))
+        except OSError as error:
+            refused = error
+    lines = [line for line in word.value.decode(errors="replace").splitlines() if line and "processed" not in line]
+    said = f": {lines[-1]}" if lines else ""
+    raise OSError(refused.errno, f"program {name}: {refused.strerror}{said}")
 
 
 def possible_cpus() -> int:
@@ -59,9 +106,7 @@ class Map:
     def __init__(self, fd: int) -> None:
         """Ask the kernel for the map's sizes. Raises OSError."""
         self.fd = fd
-        info = ctypes.create_string_buffer(80)
-        _bpf(_INFO, struct.pack("<IIQ", fd, len(info), ctypes.addressof(info)))
-        self.kind, _, self.key_size, self.value_size, self.max_entries, _ = struct.unpack_from("<6I", info)
+        _, self.kind, self.key_size, self.value_size, self.max_entries, _ = shape_of(fd)
         per_cpu = self.kind in (5, 6, 10)  # BPF_MAP_TYPE_PERCPU_HASH, PERCPU_ARRAY, LRU_PERCPU_HASH
         self._room = -(-self.value_size // 8) * 8 * possible_cpus() if per_cpu else self.value_size
 

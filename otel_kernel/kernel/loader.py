@@ -1,4 +1,4 @@
-"""Compiles and loads the programs with BCC in a process of its own, hands over the descriptors, and ends.
+"""Compiles with BCC and loads the programs in a process of its own, hands over the descriptors, and ends.
 
 The compiler takes 120 MB; the agent lives for months. So this runs as `python -m otel_kernel.kernel.loader`, sends one
 JSON manifest and all descriptors over the Unix socket whose descriptor it is given, and exits; the agent attaches the
@@ -7,17 +7,18 @@ The only module that imports bcc.
 """
 
 import array
-import ctypes
 import json
 import os
 import platform
 import re
 import socket
+import struct
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from otel_kernel.kernel import btf, headers, syscalls
+from otel_kernel.kernel import bpf, btf, compiled, headers, syscalls
 
 # Function in bpf/ -> raw tracepoint it is for, or the index of its tail call; None: the agent runs it itself.
 PROGRAMS = {
@@ -41,6 +42,7 @@ MAPS = (
     "records", "counters", "watched", "processes", "threads", "pending", "daemon_names", "pod_cgroups", "tails",
     "scratch", "pending_scratch",
 )  # fmt: skip
+TABLES = (*MAPS, "cursors", "zero_process")
 _INCLUDE = re.compile(r'^#include "([^"]+)"$', re.MULTILINE)
 
 
@@ -62,29 +64,58 @@ def layout(structure: Any) -> list[list[Any]]:  # noqa: ANN401  # BCC makes the 
 
 
 def load(definitions: dict[str, int], cache: Path) -> tuple[dict[str, Any], list[int]]:
-    """Compile and load everything.
+    """Load everything, compiled now or before.
 
     Returns the manifest and the descriptors: programs in PROGRAMS' order, then maps in MAPS' order.
     """
-    os.environ["BCC_KERNEL_SOURCE"] = str(headers.make(cache))
-    flags = [f"-D{name}={value}" for name, value in (btf.definitions() | definitions).items()]
-    flags.append(f"-DTARGET_{platform.machine()}")
-    from bcc import BPF  # noqa: PLC0415 - after BCC_KERNEL_SOURCE is set, which it reads when loaded
-
-    module = BPF(text=source(source_directory()), cflags=[*flags, "-Wno-macro-redefined"])
-    functions = {name: module.load_func(name, BPF.RAW_TRACEPOINT) for name in PROGRAMS}
+    code, compiler = prepare(definitions, cache)
+    key = compiled.digest(code, *compiler)
+    ready = compiled.fetch(cache, key)
+    if ready is None:
+        ready = compile_programs(code, compiler)
+        compiled.keep(cache, key, ready)
+    programs, maps = compiled.load(ready)
     for name, at in PROGRAMS.items():
         if isinstance(at, int):
-            module["tails"][ctypes.c_int(at)] = ctypes.c_int(functions[name].fd)
+            bpf.Map(maps["tails"]).update(struct.pack("<I", at), struct.pack("<I", programs[name]))
     manifest = {
         "programs": [[name, at] for name, at in PROGRAMS.items()],
         "maps": list(MAPS),
-        "records": layout(module["scratch"].sLeaf),
-        "counters": layout(module["counters"].sLeaf),
-        "process": layout(module["processes"].Leaf),
+        **ready.layouts,
         "syscalls": syscalls.table(),
     }
-    return manifest, [functions[name].fd for name in PROGRAMS] + [module[name].map_fd for name in MAPS]
+    return manifest, [programs[name] for name in PROGRAMS] + [maps[name] for name in MAPS]
+
+
+def prepare(definitions: dict[str, int], cache: Path) -> tuple[str, list[str]]:
+    """Return the source and all that decides what the compiler makes of it: headers, version, flags."""
+    os.environ["BCC_KERNEL_SOURCE"] = str(headers.make(cache))
+    macros = btf.definitions() | definitions | {f"TARGET_{platform.machine()}": 1}
+    found = find_spec("bcc")
+    if found is None or found.origin is None:
+        raise ModuleNotFoundError("No module named 'bcc'")
+    version = Path(found.origin).with_name("version.py").read_text()
+    flags = [f"-D{name}={value}" for name, value in macros.items()]
+    return source(source_directory()), [os.environ["BCC_KERNEL_SOURCE"], version, *flags, "-Wno-macro-redefined"]
+
+
+def compile_programs(code: str, compiler: list[str]) -> compiled.Compiled:
+    """Compile with BCC. Raises what BCC raises: a bare Exception."""
+    from bcc import BPF  # noqa: PLC0415 - after BCC_KERNEL_SOURCE is set, which it reads when loaded
+
+    module = BPF(text=code.encode(), cflags=[flag for flag in compiler if flag.startswith("-")])
+    codes = {name: module.dump_func(name.encode()) for name in PROGRAMS}
+    places = {fd: place for place, fd in enumerate(sorted(compiled.references(codes.values())))}
+    names = {module[name.encode()].map_fd: name for name in TABLES}
+    return compiled.Compiled(
+        {name: compiled.by_place(instructions, places) for name, instructions in codes.items()},
+        tuple(bpf.shape_of(fd)._replace(name=names[fd]) for fd in places),
+        {
+            "records": layout(module[b"scratch"].sLeaf),
+            "counters": layout(module[b"counters"].sLeaf),
+            "process": layout(module[b"processes"].Leaf),
+        },
+    )
 
 
 def main() -> int:
