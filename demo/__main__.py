@@ -55,11 +55,17 @@ def main() -> int:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make demo", description=__doc__)
-    parser.add_argument("--pods", type=int, default=1, metavar="N", help="how many pods to bear (1)")
+    parser.add_argument("--pods", type=_positive, default=1, metavar="N", help="how many pods to bear (1)")
     parser.add_argument("--directory", type=Path, default=_cache(), help="where the birth is kept (%(default)s)")
     parser.add_argument("--record", type=Path, metavar="PATH", help="also write the kernel's events there, for replay")
     parser.add_argument("--keep", action="store_true", help="leave pods and containerd running until Ctrl-C")
     return parser.parse_args()
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 on")
+    return int(text)
 
 
 def _cache() -> Path:

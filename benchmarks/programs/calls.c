@@ -30,11 +30,14 @@ static int join(const char *directory) {
 
 static void call(const char *name, long calls) {
   if (!strcmp(name, "getppid"))
-    for (long i = 0; i < calls; i++) syscall(SYS_getppid);
+    for (long i = 0; i < calls; i++)
+      syscall(SYS_getppid);
   else if (!strcmp(name, "unshare")) // changes nothing
-    for (long i = 0; i < calls; i++) syscall(SYS_unshare, 0);
+    for (long i = 0; i < calls; i++)
+      syscall(SYS_unshare, 0);
   else if (!strcmp(name, "umount2")) // is not there
-    for (long i = 0; i < calls; i++) syscall(SYS_umount2, "/nowhere/a/path/of/usual/length/as/in/runc", 0);
+    for (long i = 0; i < calls; i++)
+      syscall(SYS_umount2, "/nowhere/a/path/of/usual/length/as/in/runc", 0);
   else
     exit(2);
 }

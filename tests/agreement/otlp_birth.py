@@ -54,7 +54,7 @@ class Birth:
 
 
 def read_births(path: Path, uid: str) -> list[Birth]:
-    """Return a pod's traces in an OTLP JSON-lines file, in the order of their start. A line half written is left out."""
+    """Return a pod's traces in an OTLP JSON-lines file, in the order of their start, without a half-written line."""
     spans: dict[str, list[Span]] = {}
     lines = path.read_text().split("\n")[:-1] if path.exists() else []
     for line in lines:

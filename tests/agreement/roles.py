@@ -131,7 +131,7 @@ class _Play:
 
 def roles(log: Log, attached: dict[int, int]) -> Roles:
     """Return who takes part in the births of a log. `attached`: thread -> process of what strace was attached to."""
-    play = _Play(_makers(log), attached)
+    play = _Play(_makers(log, attached), attached)
     happenings: list[tuple[int, int, Thread, Call | None]] = []
     for thread in log.threads:
         happenings.append((thread.began, BEGUN, thread, None))
@@ -162,19 +162,22 @@ def clone_flags(call: Call) -> set[str]:
     return flags(next(argument for argument in call.arguments if "flags=" in argument))
 
 
-def _makers(log: Log) -> dict[int, tuple[Call, Thread]]:
+def _makers(log: Log, attached: dict[int, int]) -> dict[int, tuple[Call, Thread]]:
     """Return, for each thread that began in the log, the call that made it and who made that call."""
-    made: dict[int, list[tuple[Call, Thread]]] = {}
+    made: dict[int | None, list[tuple[Call, Thread]]] = {}
     for thread in log.threads:
         for call in thread.calls:
-            if call.name in CLONES and call.host_id is not None and call.host_id > 0:
+            if call.name in CLONES and (call.host_id is None or call.host_id > 0):
                 made.setdefault(call.host_id, []).append((call, thread))
     makers = {}
     for thread in log.threads:
         # Ids are reused: the last clone that returned this id and was entered before the thread's first line.
-        before = [pair for pair in made.get(thread.id, []) if pair[0].entered < thread.began]
-        if before:
-            makers[id(thread)] = max(before, key=lambda pair: pair[0].entered)
+        # One whose caller was ended before it returned is known by its child only.
+        for told in (thread.id, None):
+            before = [pair for pair in made.get(told, []) if pair[0].entered < thread.began]
+            if before and (told is not None or thread.id not in attached):
+                makers[id(thread)] = max(before, key=lambda pair: pair[0].entered)
+                break
     return makers
 
 

@@ -112,6 +112,19 @@ def test_a_childs_lines_before_its_parents_return_are_its_own() -> None:
     assert [p.pid for p in played.lineages] == [10]
 
 
+def test_a_thread_whose_maker_never_returned_is_known_by_its_end() -> None:
+    """The process ended between the clone and its return: the thread was made all the same."""
+    played = play(
+        *fork(1, 10),
+        execve(10, "/usr/sbin/runc", "create", "web"),
+        "10 clone3({flags=CLONE_VM|CLONE_THREAD, exit_signal=0} <unfinished ...>",
+        "10 <... clone3 resumed> <unfinished ...>) = ?",
+        "11 +++ exited with 0 +++",
+        "10 +++ exited with 0 +++",
+    )
+    assert (process(played, 10).threads, len(played.processes)) == (1, 1)
+
+
 def test_daemons_calls_are_matched_by_what_they_touch() -> None:
     """Ids in paths, the snapshot of the container's root, what a matched call mounted, the network namespace."""
     cni = '"CNI_COMMAND=ADD", "CNI_CONTAINERID=sandbox", "CNI_NETNS=/run/netns/x"'

@@ -1,5 +1,7 @@
 """The agent and strace watch the same birth: they must agree on every call, not nearly."""
 
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,11 @@ from tests.births_real.observation import Observation, assert_whole
 
 pytestmark = [pytest.mark.containerd, pytest.mark.slow]
 LIMIT_S = 40  # strace makes a birth ten times slower
+
+
+@pytest.fixture(autouse=True)
+def _needs_strace(require: Callable[[object, str], None]) -> None:
+    require(shutil.which("strace"), "needs strace")
 
 
 def agree(lab: Lab, observation: Observation, pod: Pod, log: Path) -> None:
