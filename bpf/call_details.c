@@ -225,7 +225,8 @@ static __always_inline void report_call(struct pending *c, struct process *p, u3
   r->unread = c->unread;
   __builtin_memcpy(r->arguments, c->arguments, sizeof(r->arguments));
   __builtin_memcpy(r->namespaces, c->namespaces, sizeof(r->namespaces));
-  if (shape == UNSHARE || shape == SETNS) read_namespaces(current_task(), r->namespaces);
+  if (shape == UNSHARE) read_namespaces(current_task(), c->arguments[0], r->namespaces);
+  if (shape == SETNS) read_namespaces(current_task(), c->arguments[1] ? c->arguments[1] : ~0ULL, r->namespaces);
   p->reported = 1;
   send(r, pack(r, c), false);
 }
@@ -252,7 +253,7 @@ int exit_drawn(struct bpf_raw_tracepoint_args *ctx) {
     pending.delete(&tid);
   }
   if (p->entered && result == 0) { // it was its execve: nothing else can return first
-    report_end(pid, p, ENTERED, 0, true);
+    report_end(pid, p, ENTERED, 0);
     p->role = RUNNING;
     forget_thread(tid);
   }

@@ -31,7 +31,7 @@ static __always_inline bool is_pod_name(const u8 *name, struct cursor *cursor) {
   return cursor->state == 12;
 }
 
-static __always_inline void report_cgroup(u32 kind, u64 id, const char *path, u32 pid, bool wake) {
+static __always_inline void report_cgroup(u32 kind, u64 id, const char *path, u32 pid) {
   struct record *r = new_record(kind);
   if (!r) return;
   if (pid) r->pid = pid;
@@ -40,7 +40,7 @@ static __always_inline void report_cgroup(u32 kind, u64 id, const char *path, u3
   if (n <= 0 || n > TARGET_MAX * 2) return;
   r->lengths[0] = n;
   if (n == TARGET_MAX * 2) r->flags |= CUT(0);
-  send(r, n, wake);
+  send(r, n, false);
 }
 
 // cgroup_mkdir(struct cgroup *cgrp, const char *path)
@@ -63,7 +63,7 @@ int on_cgroup_mkdir(struct bpf_raw_tracepoint_args *ctx) {
   }
   if (!level) return 0;
   if (pod_cgroups.update(&id, &level)) COUNT(lost_processes);
-  report_cgroup(CGROUP_MKDIR, id, (const char *)ctx->args[1], 0, true);
+  report_cgroup(CGROUP_MKDIR, id, (const char *)ctx->args[1], 0);
   return 0;
 }
 
@@ -74,7 +74,7 @@ int on_cgroup_rmdir(struct bpf_raw_tracepoint_args *ctx) {
   u64 id = id_of(cgroup);
   if (!pod_cgroups.lookup(&id)) return 0;
   pod_cgroups.delete(&id);
-  report_cgroup(CGROUP_RMDIR, id, (const char *)ctx->args[1], 0, false);
+  report_cgroup(CGROUP_RMDIR, id, (const char *)ctx->args[1], 0);
   return 0;
 }
 
@@ -84,6 +84,6 @@ int on_cgroup_attach_task(struct bpf_raw_tracepoint_args *ctx) {
   if (!is_v2(cgroup)) return 0;
   u64 id = id_of(cgroup);
   if (!pod_cgroups.lookup(&id)) return 0;
-  report_cgroup(CGROUP_ATTACH, id, (const char *)ctx->args[1], read32(ctx->args[2] + TASK_STRUCT_TGID), false);
+  report_cgroup(CGROUP_ATTACH, id, (const char *)ctx->args[1], read32(ctx->args[2] + TASK_STRUCT_TGID));
   return 0;
 }

@@ -67,7 +67,7 @@ static __always_inline bool read_cni(u64 from, u64 end, u8 *to, u32 *used, struc
 static __always_inline void hand_over(u32 shim_pid) {
   struct process *shim = processes.lookup(&shim_pid);
   if (!shim || shim->role != LINEAGE || !shim->shim) return;
-  report_end(shim_pid, shim, HANDED_OVER, 0, false);
+  report_end(shim_pid, shim, HANDED_OVER, 0);
   shim->role = DAEMON;
   shim->daemon_kind = RUNTIME_DAEMON;
 }
@@ -105,7 +105,7 @@ static __always_inline bool names_pod(u64 at, u64 end, u8 *room, struct cursor *
 }
 
 static __always_inline void forget(u32 pid, struct process *p) {
-  if (p->reported) report_end(pid, p, NOT_BIRTH, 0, false);
+  if (p->reported) report_end(pid, p, NOT_BIRTH, 0);
   processes.delete(&pid);
   threads.delete(&pid);
   pending.delete(&pid);
@@ -114,7 +114,7 @@ static __always_inline void forget(u32 pid, struct process *p) {
 }
 
 static __always_inline void become_daemon(u32 pid, struct process *p, u32 kind) {
-  if (p->reported) report_end(pid, p, NOT_BIRTH, 0, false);
+  if (p->reported) report_end(pid, p, NOT_BIRTH, 0);
   p->role = DAEMON;
   p->daemon_kind = kind;
   threads.delete(&pid);
@@ -215,7 +215,8 @@ int exec_record(struct bpf_raw_tracepoint_args *ctx) {
     used += r->lengths[3];
   }
   if (r->lengths[0] == FILENAME_MAX) r->flags |= CUT(0);
-  send(r, used, true);
+  // These name a bundle, which must be read before it is gone.
+  send(r, used, decision == SHIM_START || decision == RUNTIME);
   return 0;
 }
 

@@ -1,6 +1,6 @@
 // Who takes part in a birth? Inheritance over fork, and the end of a process (design section 3).
 
-static __always_inline void report_end(u32 pid, struct process *p, u32 ending, u64 status, bool wake) {
+static __always_inline void report_end(u32 pid, struct process *p, u32 ending, u64 status) {
   struct record *r = new_record(END);
   if (!r) return;
   r->pid = pid;
@@ -13,7 +13,7 @@ static __always_inline void report_end(u32 pid, struct process *p, u32 ending, u
   r->arguments[3] = p->openat_errors;
   r->arguments[4] = p->cgroup_writes;
   r->arguments[5] = status;
-  send(r, 0, wake);
+  send(r, 0, false);
 }
 
 static __always_inline void new_thread(u32 tid) {
@@ -81,7 +81,7 @@ int on_newtask(struct bpf_raw_tracepoint_args *ctx) {
   struct pending *call = pending.lookup(&parent_tid);
   if (call) {
     call->child_pid = pid;
-    read_namespaces(task, call->namespaces);
+    read_namespaces(task, clone_flags, call->namespaces);
   }
   if (child->role == LINEAGE) report_fork(task, pid, child, clone_flags);
   return 0;
@@ -140,6 +140,6 @@ int on_process_exit(struct bpf_raw_tracepoint_args *ctx) {
   if (processes.delete(&pid)) return 0; // another thread of it was here first
   if (ended.role == CANDIDATE) COUNT(not_birth);
   if (ended.role == LINEAGE || ended.role == RUNNING || (ended.role == CANDIDATE && ended.reported))
-    report_end(pid, &ended, ended.role == CANDIDATE ? NOT_BIRTH : EXITED, exit_status_of(task), false);
+    report_end(pid, &ended, ended.role == CANDIDATE ? NOT_BIRTH : EXITED, exit_status_of(task));
   return 0;
 }

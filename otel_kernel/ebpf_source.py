@@ -15,6 +15,8 @@ from otel_kernel.node import cgroupfs, procfs
 from otel_kernel.pods import cgroup_path, existing
 from otel_kernel.pods.identity import Identifier
 
+COUNT_INTERVAL_NS = 1_000_000_000  # and before a birth is told: its ledger must be whole
+
 Recorder = Callable[[Event | ContainerFacts], None]
 
 
@@ -36,6 +38,7 @@ class EbpfSource:
         self._record = record
         self._identifier = Identifier(str(host.root))
         self._lost = self._missed = 0
+        self._counted_ns = 0
 
     def observe(self, settings: AssemblySettings) -> str:
         """Attach, learn what is there already, and return in words what is observed.
@@ -96,6 +99,7 @@ class EbpfSource:
         """Detach, take in the rest, and return the births that are open as far as they came."""
         self._probes.detach()
         self._drain()
+        self._count_losses(boot_ns())
         traces = self._assembly.due(boot_ns()) + self._assembly.close()
         self._count()
         self._probes.close()
@@ -108,6 +112,12 @@ class EbpfSource:
             for facts in known:
                 self._feed(facts)
             self._feed(event)
+        now_ns, deadline_ns = boot_ns(), self._assembly.next_deadline_ns
+        if now_ns >= self._counted_ns + COUNT_INTERVAL_NS or (deadline_ns is not None and now_ns >= deadline_ns):
+            self._count_losses(now_ns)
+
+    def _count_losses(self, now_ns: int) -> None:
+        self._counted_ns = now_ns
         for loss in self._losses():
             self._feed(loss)
         self._count()

@@ -22,20 +22,25 @@ static __always_inline u32 vpid_of(u64 task) {
   return read32(pid + PID_NUMBERS + level * UPID_SIZE + UPID_NR);
 }
 
-static __always_inline void read_namespaces(u64 task, u32 *inodes) {
+static __always_inline u32 inode_of(u64 proxy, u32 member, u32 ns) {
+  return read32(read64(proxy + member) + ns + NS_COMMON_INUM);
+}
+
+// The inode numbers of the task's namespaces of those kinds that the CLONE_NEW* flags name.
+static __always_inline void read_namespaces(u64 task, u64 kinds, u32 *inodes) {
   u64 proxy = read64(task + TASK_STRUCT_NSPROXY);
   if (!proxy) return;
-  inodes[0] = read32(read64(proxy + NSPROXY_MNT_NS) + MNT_NAMESPACE_NS + NS_COMMON_INUM);
-  inodes[1] = read32(read64(proxy + NSPROXY_UTS_NS) + UTS_NAMESPACE_NS + NS_COMMON_INUM);
-  inodes[2] = read32(read64(proxy + NSPROXY_IPC_NS) + IPC_NAMESPACE_NS + NS_COMMON_INUM);
-  inodes[3] = read32(read64(proxy + NSPROXY_PID_NS_FOR_CHILDREN) + PID_NAMESPACE_NS + NS_COMMON_INUM);
-  inodes[4] = read32(read64(proxy + NSPROXY_NET_NS) + NET_NS + NS_COMMON_INUM);
-  inodes[5] = read32(read64(proxy + NSPROXY_CGROUP_NS) + CGROUP_NAMESPACE_NS + NS_COMMON_INUM);
+  if (kinds & CLONE_NEWNS) inodes[0] = inode_of(proxy, NSPROXY_MNT_NS, MNT_NAMESPACE_NS);
+  if (kinds & CLONE_NEWUTS) inodes[1] = inode_of(proxy, NSPROXY_UTS_NS, UTS_NAMESPACE_NS);
+  if (kinds & CLONE_NEWIPC) inodes[2] = inode_of(proxy, NSPROXY_IPC_NS, IPC_NAMESPACE_NS);
+  if (kinds & CLONE_NEWPID) inodes[3] = inode_of(proxy, NSPROXY_PID_NS_FOR_CHILDREN, PID_NAMESPACE_NS);
+  if (kinds & CLONE_NEWNET) inodes[4] = inode_of(proxy, NSPROXY_NET_NS, NET_NS);
+  if (kinds & CLONE_NEWCGROUP) inodes[5] = inode_of(proxy, NSPROXY_CGROUP_NS, CGROUP_NAMESPACE_NS);
 #ifdef NSPROXY_TIME_NS_FOR_CHILDREN
-  inodes[6] = read32(read64(proxy + NSPROXY_TIME_NS_FOR_CHILDREN) + TIME_NAMESPACE_NS + NS_COMMON_INUM);
+  if (kinds & CLONE_NEWTIME) inodes[6] = inode_of(proxy, NSPROXY_TIME_NS_FOR_CHILDREN, TIME_NAMESPACE_NS);
 #endif
-  u64 cred = read64(task + TASK_STRUCT_CRED);
-  inodes[7] = read32(read64(cred + CRED_USER_NS) + USER_NAMESPACE_NS + NS_COMMON_INUM);
+  if (kinds & CLONE_NEWUSER)
+    inodes[7] = read32(read64(read64(task + TASK_STRUCT_CRED) + CRED_USER_NS) + USER_NAMESPACE_NS + NS_COMMON_INUM);
 }
 
 // As wait(2) tells it, of a process whose last thread ends (kernel/exit.c: wait_task_zombie).

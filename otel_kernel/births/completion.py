@@ -37,13 +37,21 @@ def is_half_seen(birth: Birth, started_ns: int, *, lossy: bool) -> bool:
         return True
     # What lacks later on, or when events were lost, was not missed for that reason.
     early = [unit for unit in birth.units if unit.processes and unit.first_ns < started_ns + _JUST_STARTED_NS]
-    return not lossy and any(_lacks_beginning(unit) for unit in early if not unit.is_volumes)
+    alone = not birth.sandboxes
+    return not lossy and any(_lacks_beginning(unit, alone=alone) for unit in early if not unit.is_volumes)
 
 
-def _lacks_beginning(unit: Unit) -> bool:
-    """Return whether the first of a unit went by: containerd begins each with CNI or a shim, others with a runtime."""
+def _lacks_beginning(unit: Unit, *, alone: bool) -> bool:
+    """Return whether the first of a unit went by: a runtime, or what containerd calls before it.
+
+    It begins each sandbox with CNI or a shim. A container it begins with a shim up to version 1.7, and later with the
+    runtime at once: that tells only where the sandbox's birth was not seen, and then in doubt against us.
+    """
+    if not unit.was_begun:
+        return True
     tools = {image.command.tool for process in unit.processes for image in process.images}
-    return not unit.was_begun or (unit.identity.runtime_name == "containerd" and not tools & {Tool.SHIM, Tool.CNI})
+    begins = unit.is_sandbox or alone
+    return begins and unit.identity.runtime_name == "containerd" and not tools & {Tool.SHIM, Tool.CNI}
 
 
 def last_ns(birth: Birth) -> int:

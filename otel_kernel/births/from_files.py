@@ -17,8 +17,8 @@ from otel_kernel.births.sightings import Appeared, Emptied, Missed, Program, Sig
 from otel_kernel.births.trace import SpanLink, Trace
 
 # Several times what a kubelet runs; the oldest are forgotten first.
-_PODS_KEPT = 2048
-_IDENTITIES_KEPT = 4096
+_PODS_KEPT = 1024
+_IDENTITIES_KEPT = 2048
 
 
 class FileBirths:

@@ -5,8 +5,8 @@ from collections import OrderedDict
 from otel_kernel.births.facts import ContainerFacts
 from otel_kernel.births.identity import Identity
 
-_IDENTITIES_KEPT = 4096
-_CGROUPS_KEPT = 16384
+_IDENTITIES_KEPT = 2048
+_CGROUPS_KEPT = 4096
 
 _NOBODY = (None, None)
 

@@ -10,7 +10,7 @@ from otel_kernel.kernel.events import Call, Decision, End, Ending, Exec, Fork, W
 
 _CANDIDATES_KEPT = 1024
 _CALLS_OF_CANDIDATE = 256
-_DAEMONS_KEPT = 4096
+_DAEMONS_KEPT = 1024
 _CALLS_OF_UNIT = 16384  # a hook that mounts in a loop must not eat the node's memory
 _BEGINNINGS = frozenset({Decision.SHIM_START, Decision.RUNTIME, Decision.CNI_ADD, Decision.VOLUMES})
 _SERVED = {

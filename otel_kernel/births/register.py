@@ -5,7 +5,7 @@ from collections import OrderedDict, deque
 from otel_kernel.births.identity import Identity
 from otel_kernel.births.model import Pod
 
-_PODS_KEPT = 4096
+_PODS_KEPT = 1024
 _REMOVED_KEPT = 256  # late events of a pod that is gone must still find it
 
 

@@ -12,8 +12,8 @@ from otel_kernel.pods.cgroup_path import PodPath
 
 CGROUP_PATH = "cgroup-path"
 
-# Containers of ten full nodes; an entry is about a kilobyte.
-_REMEMBERED = 2048
+# More than are born at once: what is forgotten is read again when it is named. An entry is about a kilobyte.
+_REMEMBERED = 1024
 _BUNDLE_DECISIONS = frozenset({Decision.SHIM_START, Decision.RUNTIME})
 _NOTHING: tuple[ContainerFacts, ...] = ()
 

@@ -19,7 +19,7 @@ SURROGATE = re.compile(r"[\ud800-\udfff]")
 Holder = type[Resource | Span | Span.Event | Span.Link | NumberDataPoint | HistogramDataPoint | LogRecord]
 
 
-@lru_cache(maxsize=2048)
+@lru_cache(maxsize=1024)
 def utf8(text: str) -> str:
     """Return `text` as protobuf accepts it: what was no UTF-8 (lone surrogates) as U+FFFD, at most 256 bytes long."""
     if text.isascii():
@@ -38,7 +38,7 @@ def wire_attributes(holder: Holder, attributes: Attributes) -> bytes:
 
 # Messages cannot be hashed, which is what mypy sees; their classes, which are the key here, can.
 # Typed, because 1, 1.0 and True are one key to a dictionary and three values to a reader.
-@lru_cache(maxsize=4096, typed=True)
+@lru_cache(maxsize=1024, typed=True)
 def _attribute(holder: Holder, key: str, value: Value) -> bytes:
     message = holder()
     set_value(message.attributes.add(key=utf8(key)).value, value)
