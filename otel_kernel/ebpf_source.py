@@ -1,5 +1,6 @@
 """Births as the kernel tells them: probes -> events -> identity -> assembly -> traces."""
 
+import logging
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
@@ -14,6 +15,8 @@ from otel_kernel.kernel.probes import BELOW_POD, KUBELET, POD_LEVEL, RUNTIME_DAE
 from otel_kernel.node import cgroupfs, procfs
 from otel_kernel.pods import cgroup_path, existing
 from otel_kernel.pods.identity import Identifier
+
+log = logging.getLogger(__name__)
 
 COUNT_INTERVAL_NS = 1_000_000_000  # and before a birth is told: its ledger must be whole
 
@@ -130,10 +133,16 @@ class EbpfSource:
             self._health.add(Counter.STRINGS_UNREAD, told.unread)
 
     def _losses(self) -> Iterator[Loss]:
-        lost, missed = self._probes.counters().lost + self._probes.undecodable, self._probes.misses()
-        if (lost, missed) != (self._lost, self._missed):
-            self._lost, self._missed = lost, missed
-            yield Loss(boot_ns(), lost, missed)
+        counters, missed = self._probes.counters(), self._probes.misses()
+        lost = counters.lost + self._probes.undecodable
+        if (lost, missed) == (self._lost, self._missed):
+            return
+        self._lost, self._missed = lost, missed
+        kinds = {name: count for name, count in counters._asdict().items() if name.startswith("lost_") and count}
+        kinds |= {"undecodable": self._probes.undecodable, "skipped": missed}
+        told = ", ".join(f"{name.removeprefix('lost_')} {count}" for name, count in kinds.items() if count)
+        log.warning("not seen so far, in the ledger of the births open meanwhile: %s", told)
+        yield Loss(boot_ns(), lost, missed)
 
     def _count(self) -> None:
         health, assembled, kernel = self._health, self._assembly.counters, self._probes.counters()

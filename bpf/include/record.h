@@ -28,8 +28,6 @@
 #define PAYLOAD_MAX 4095  // a mask, too
 #define PAYLOAD_ROOM 6400 // what the verifier must allow: the largest offset and the largest mask of a length behind it
 
-#define SEND_TRIES 4
-
 #define NAMESPACES 8
 
 enum kind { FORK = 1, EXEC, END, CALL, WAIT, CGROUP_MKDIR, CGROUP_RMDIR, CGROUP_ATTACH, CGROUP_WRITE };
@@ -117,7 +115,7 @@ struct pending {
 
 struct counters {
   u64 sent;           // records handed to the ring, whether it took them or not
-  u64 lost_ring;      // the ring was full, or its lock not to be had
+  u64 lost_ring;      // the ring was full
   u64 lost_processes; // the map `processes` was full: a lineage was not followed
   u64 lost_threads;
   u64 lost_pending; // the call is missing
@@ -229,10 +227,5 @@ static __always_inline void send(struct record *r, u64 used, bool wake) {
   c->unwoken_bytes += size;
   if (c->unwoken_bytes > RING_PAGES * 512) wake = true;
   if (wake) c->unwoken_bytes = 0;
-    // A refusal need not mean a full ring: since 6.15 its lock gives up when it takes too long, as when a virtual CPU is not run
-    // (kernel/bpf/ringbuf.c: __bpf_ringbuf_reserve, raw_res_spin_lock_irqsave).
-#pragma unroll
-  for (int i = 0; i < SEND_TRIES; i++)
-    if (!records.ringbuf_output(r, size, wake ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP)) return;
-  c->lost_ring++;
+  if (records.ringbuf_output(r, size, wake ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP)) c->lost_ring++;
 }

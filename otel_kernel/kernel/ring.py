@@ -4,7 +4,6 @@ import mmap
 import struct
 from collections.abc import Generator
 
-_POSITION = struct.Struct("<Q")
 _HEADER = struct.Struct("<I")
 _BUSY, _DISCARD = 1 << 31, 1 << 30
 
@@ -20,12 +19,16 @@ class Ring:
         self._consumer = mmap.mmap(fd, page, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE, offset=0)
         self._producer = mmap.mmap(fd, page + 2 * size, mmap.MAP_SHARED, mmap.PROT_READ, offset=page)
         self._data = memoryview(self._producer)[page:]
+        # One store of eight bytes each time: struct.pack_into clears its room first, and a kernel that reads 0 as our
+        # position takes the ring for full (CPython: Modules/_struct.c, s_pack_internal).
+        self._consumed = memoryview(self._consumer).cast("Q")
+        self._produced = memoryview(self._producer)[:page].cast("Q")
 
     def records(self) -> Generator[memoryview, None, None]:
         """Yield each record's bytes and give its room back when the next is asked for. The view is valid until then."""
-        at = _POSITION.unpack_from(self._consumer, 0)[0]
+        at = self._consumed[0]
         while True:
-            end = _POSITION.unpack_from(self._producer, 0)[0]
+            end = self._produced[0]
             if at >= end:
                 return
             while at < end:
@@ -39,10 +42,11 @@ class Ring:
                     if not header & _DISCARD:
                         yield self._data[offset + 8 : offset + 8 + length]
                 finally:  # also when the reader stops here: it has seen this record
-                    _POSITION.pack_into(self._consumer, 0, at)
+                    self._consumed[0] = at
 
     def close(self) -> None:
         """Unmap."""
-        self._data.release()
+        for view in (self._data, self._consumed, self._produced):
+            view.release()
         self._producer.close()
         self._consumer.close()

@@ -2,7 +2,9 @@
 
 import mmap
 import os
+import signal
 import struct
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -159,3 +161,36 @@ def test_no_such_map() -> None:
         Ring(reader, SIZE)
     os.close(reader)
     os.close(writer)
+
+
+def test_the_position_never_goes_back(tmp_path: Path) -> None:
+    """Whoever looks while room is given back, as the kernel does, never sees a position before the last one."""
+    path = tmp_path / "ring"
+    producer = Producer(path, 1 << 40)
+    watching, ready = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os._exit(_went_back(path, ready))
+    os.read(watching, 1)
+    deadline = time.monotonic() + 1.0
+    while time.monotonic() < deadline:
+        for _ in range(40):
+            producer.write(b"record")
+        assert len(producer.read()) == 40
+    os.kill(child, signal.SIGTERM)
+    _, status = os.waitpid(child, 0)
+    assert os.WIFSIGNALED(status), "the position was seen to go back"
+    for fd in (watching, ready):
+        os.close(fd)
+    producer.close()
+
+
+def _went_back(path: Path, ready: int) -> int:
+    """Return once the consumer's position was seen to go back."""
+    with path.open("rb") as file, mmap.mmap(file.fileno(), PAGE, prot=mmap.PROT_READ) as memory:
+        position, last = memoryview(memory).cast("Q"), 0
+        os.write(ready, b"1")
+        while (seen := position[0]) >= last:
+            last = seen
+        position.release()
+    return 1
