@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 import psutil
 
 from otel_kernel.health import Counter, Health
-from otel_kernel.metrics.catalogue import LAG_BOUNDS_S
 from otel_kernel.metrics.judge import Judge
+from otel_kernel.metrics.node_rows import LAG_BOUNDS_S
 from otel_kernel.metrics.samples import Distribution, Sample, SeriesName
 
 _PREFIX = "otel_kernel.agent."

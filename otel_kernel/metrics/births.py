@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from otel_kernel.births.model import Completion
 from otel_kernel.births.trace import Span, Trace
-from otel_kernel.metrics.catalogue import START_BOUNDS_S
+from otel_kernel.metrics.node_rows import START_BOUNDS_S
 from otel_kernel.metrics.points import Exemplar, Value
 from otel_kernel.metrics.samples import Distribution, Sample, SeriesName
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from otel_kernel.births.trace import Trace
 from otel_kernel.health import Health
+from otel_kernel.metrics import node_namespaces
 from otel_kernel.metrics.agent_row import AgentRow, SourceFigures
 from otel_kernel.metrics.births import BirthCounts
 from otel_kernel.metrics.cgroups import CgroupReader
@@ -23,7 +24,7 @@ from otel_kernel.metrics.points import Attributes, LogEvent, ResourceMeasurement
 from otel_kernel.metrics.process_source import ProcessSource
 from otel_kernel.metrics.samples import Sample, Source
 from otel_kernel.metrics.series import CLOSEST_NS, ResourceSeries, Start
-from otel_kernel.node import controllers, procfs
+from otel_kernel.node import controllers
 from otel_kernel.node.open_files import OpenFiles
 from otel_kernel.pods.directory import Directory
 
@@ -64,7 +65,7 @@ class Collection:
         self._births = BirthCounts()
         self._events = LogEvents(self._births)
         reader = CgroupReader(at, self._files, self._judge, plan.groups)
-        self._endings = Endings(at.v2, lambda path, now_ns: reader.read(path, now_ns, of_pod=False))
+        self._endings = Endings(at.v2, lambda path, now_ns: reader.read(path, now_ns, of_pod=False), self._judge)
         self._pods = PodCollection(
             reader,
             self._endings,
@@ -117,8 +118,8 @@ class Collection:
     def _process_sources(self, plan: Plan) -> tuple[Source, ...]:
         if not plan.groups & _PROCESS_GROUPS:
             return ()
-        host = procfs.namespaces(plan.proc_root, 1)
-        return (ProcessSource(self._processes, self._judge, plan.groups, host),)
+        of_node = node_namespaces.find(plan.proc_root)
+        return (ProcessSource(self._processes, self._judge, plan.groups, of_node),)
 
     def _of_node(self, pods: int, now: Moment) -> ResourceMeasurements | None:
         if self._node is None:

@@ -4,25 +4,23 @@ A removed cgroup cannot be read any more. Version 2 tells when a cgroup has beco
 the runtime some milliseconds, with `runc delete`, until it removes it.
 """
 
-import logging
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 
 from otel_kernel.metrics.cgroups import Reading
+from otel_kernel.metrics.judge import Judge
 from otel_kernel.metrics.moment import Moment
 from otel_kernel.node import inotify, open_files
 from otel_kernel.pods.directory import Container
-
-log = logging.getLogger(__name__)
 
 
 class Endings:
     """Watches containers and keeps the last values of those that became empty. Owns the watches."""
 
-    def __init__(self, hierarchy_v2: str | None, read: Callable[[str, int], Reading]) -> None:
+    def __init__(self, hierarchy_v2: str | None, read: Callable[[str, int], Reading], judge: Judge) -> None:
         """Watch nothing yet; without a hierarchy of version 2, never anything. Raises OSError."""
         self._hierarchy = hierarchy_v2
         self._read = read
+        self._judge = judge
         self._inotify = inotify.Inotify()
         self._watched: dict[str, int] = {}  # container id -> watch
         self._containers: dict[int, Container] = {}  # by watch
@@ -60,13 +58,10 @@ class Endings:
     def _begin(self, container: Container) -> None:
         watch = -1
         if self._hierarchy is not None:
-            try:
-                watch = self._inotify.watch_file(f"{self._hierarchy}{container.cgroup.path}/cgroup.events")
-                self._containers[watch] = container
-            except FileNotFoundError:
-                pass
-            except OSError as error:
-                log.warning("the end of a container cannot be watched: %s", error.strerror)
+            file = f"{self._hierarchy}{container.cgroup.path}/cgroup.events"
+            watch = self._judge.call("watch of cgroup.events", self._inotify.watch_file, file) or -1
+        if watch >= 0:
+            self._containers[watch] = container
         self._watched[container.id] = watch
 
     def _unwatch(self, container_id: str) -> None:
@@ -75,9 +70,9 @@ class Endings:
             self._inotify.unwatch(watch)
 
     def _look_at(self, container: Container, now: Moment) -> None:
-        with suppress(OSError):
-            events = open_files.read(f"{self._hierarchy}{container.cgroup.path}/cgroup.events")
-            if b"populated 0" in events:
-                self._last[container.id] = (now.boot_ns, self._read(container.cgroup.path, now.unix_ns))
-            else:  # between two stages of the runtime's it is empty for a moment, too
-                self._last.pop(container.id, None)
+        file = f"{self._hierarchy}{container.cgroup.path}/cgroup.events"
+        events = self._judge.call("cgroup.events", open_files.read, file) or b""
+        if b"populated 0" in events:
+            self._last[container.id] = (now.boot_ns, self._read(container.cgroup.path, now.unix_ns))
+        elif b"populated 1" in events:  # between two stages of the runtime's it is empty for a moment, too
+            self._last.pop(container.id, None)

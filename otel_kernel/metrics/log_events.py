@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from otel_kernel.metrics.births import BirthCounts
-from otel_kernel.metrics.catalogue import OOM_KILL, SCOPES, THROTTLED, Event
+from otel_kernel.metrics.catalogue import OOM_KILL, THROTTLED, Event
 from otel_kernel.metrics.cgroups import Reading
 from otel_kernel.metrics.pod_tracks import ContainerTrack
 from otel_kernel.metrics.points import LogEvent, Value
@@ -61,8 +61,7 @@ class LogEvents:
         self, event: Event, track: ContainerTrack, attributes: Mapping[str, Value], body: str, at_ns: int
     ) -> LogEvent:
         trace_id, span_id = self._births.trace_of(track.pod.pod.uid)
-        scope = SCOPES[event.source]
-        added = LogEvent(event.name, at_ns, track.resource, scope, attributes, body, "warn", trace_id, span_id)
+        added = LogEvent(event.name, at_ns, track.resource, event.scope, attributes, body, "warn", trace_id, span_id)
         self._events.append(added)
         return added
 

@@ -92,7 +92,9 @@ class PodCollection:
         for each, reading in readings.items():
             track.add_throttling(each, reading)
         yield from self._of_pod(track, measured, now)
-        names = {each.container.name: each for each in readings if each.container.name}  # the last of each name
+        names = {
+            each.container.name: each for each in sorted(readings, key=_age) if each.container.name
+        }  # the youngest
         for each, reading in readings.items():
             if each.container.is_sandbox or each.superseded:
                 continue
@@ -194,6 +196,12 @@ class PodCollection:
         track.pod.ended_ns[name] = series.last_ns
         track.series = None
         return finished
+
+
+def _age(track: ContainerTrack) -> tuple[int, int]:
+    # Two that were there before the agent were seen at one moment; ids rise (fs/kernfs/dir.c).
+    cgroup = track.container.cgroup
+    return cgroup.seen_ns, cgroup.id or 0
 
 
 def _is_ready(pod: Pod, now: Moment) -> bool:

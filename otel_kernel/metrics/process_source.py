@@ -41,7 +41,7 @@ class ProcessSource:
     processes: ContainerProcesses
     judge: Judge
     groups: frozenset[str]
-    host_namespaces: Mapping[str, int]  # of the node's first process; empty when it may not be asked
+    node_namespaces: Mapping[str, int]  # what is not in it is not known
     _seldom: dict[str, _Seldom] = field(default_factory=dict)
 
     @property
@@ -83,7 +83,7 @@ class ProcessSource:
         if seldom.namespaces:
             others = [self._seldom.get(other.id) for other in pod.containers if other is not container]
             shared = [other.namespaces for other in others if other is not None and other.namespaces]
-            for name, number in _sharing(seldom.namespaces, shared, self.host_namespaces):
+            for name, number in _sharing(seldom.namespaces, shared, self.node_namespaces):
                 yield Sample(name, number, seldom.read_unix_ns)
 
     def _read_seldom(self, container: Container, now_ns: int) -> None:
@@ -99,7 +99,7 @@ class ProcessSource:
         self._seldom[container.id] = _Seldom(now_ns, mounts, namespaces, is_settled)
 
     def _network(self, containers: Iterable[Container]) -> Iterator[Sample]:
-        host = self.host_namespaces.get("net")
+        host = self.node_namespaces.get("net")
         # All of a pod's containers share its network; pause lives as long as that does.
         for container in sorted(containers, key=lambda each: not each.is_sandbox):
             own = self._look(container, "/proc/PID/ns/net", ProcessDirectory.network_namespace)
@@ -139,6 +139,8 @@ def _sharing(
 ) -> Iterator[tuple[SeriesName, int]]:
     kinds: dict[str, list[str]] = {}
     for kind, inode in own.items():
+        if kind not in host:
+            continue
         in_pod = any(other.get(kind) == inode for other in others)
         sharing = "host" if host.get(kind) == inode else "pod" if in_pod else "own"
         kinds.setdefault(sharing, []).append(kind)

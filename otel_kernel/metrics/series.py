@@ -15,6 +15,9 @@ STEP_NS = 1_000_000
 # Between two collections lie the last value of a series, its end, and what follows it.
 CLOSEST_NS = 5 * STEP_NS
 
+# Ended series are remembered, because they may go on. A pod that gives its devices ever new names makes ever more.
+_ENDED_KEPT = 256
+
 Point = Number | Histogram
 
 
@@ -22,9 +25,11 @@ Point = Number | Histogram
 class _Series:
     metric: Metric
     attributes: Attributes
+    is_monotonic: bool
     start_ns: int
     value: float | Distribution
     at_ns: int
+    look: int = 0  # the last one in which it was told
     live: bool = True
 
 
@@ -43,27 +48,27 @@ class Start:
 
 @dataclass(slots=True)
 class Points:
-    """The points of one resource in one collection, by scope and metric."""
+    """The points of one resource in one collection, by metric."""
 
     level: Level
     resource: Attributes
-    _by_metric: dict[str, list[Point]] = field(default_factory=dict)
+    by_metric: dict[Metric, list[Point]] = field(default_factory=dict)
 
     def add(self, metric: Metric, point: Point) -> None:
         """Take one more point."""
-        points = self._by_metric.get(metric.name)
+        points = self.by_metric.get(metric)
         if points is None:
-            self._by_metric[metric.name] = [point]
+            self.by_metric[metric] = [point]
         else:
             points.append(point)
 
     def told(self) -> ResourceMeasurements | None:
         """Return them; None when there are none."""
-        if not self._by_metric:
+        if not self.by_metric:
             return None
         scopes: dict[str, list[Measurement]] = {}
-        for name, points in self._by_metric.items():
-            scopes.setdefault(BY_NAME[name].scope, []).append(Measurement(name, tuple(points)))
+        for metric, points in self.by_metric.items():
+            scopes.setdefault(metric.scope, []).append(Measurement(metric.name, tuple(points)))
         return ResourceMeasurements(
             self.level, self.resource, {scope: tuple(measured) for scope, measured in scopes.items()}
         )
@@ -77,59 +82,68 @@ class ResourceSeries:
         self._level: Level = level
         self._start = start
         self._series: dict[SeriesName, _Series] = {}
+        self._looks = 0
         self.last_ns = 0
 
     def tell(self, samples: Iterable[Sample], now_ns: int, *, is_whole: bool = True) -> ResourceMeasurements | None:
         """Return the points of these samples; when they are whole, also the ends of series that are not among them."""
         points = Points(self._level, self.resource)
-        touched = self._take(samples, now_ns, points)
-        if is_whole and len(touched) < len(self._series):
-            for name, series in self._series.items():
-                if series.live and name not in touched:
+        told = self._take(samples, now_ns, points)
+        if is_whole and told < len(self._series):
+            for series in self._series.values():
+                if series.live and series.look != self._looks:
                     self._end(series, now_ns, points)
+            if len(self._series) - told > _ENDED_KEPT:
+                self._series = {name: series for name, series in self._series.items() if series.live}
         self.last_ns = now_ns
         return points.told()
 
     def finish(self, last: Sequence[Sample], last_ns: int, end_ns: int, now_ns: int) -> ResourceMeasurements | None:
         """Return the last values, and the end of every series, stamped before now and after all that was told."""
         points = Points(self._level, self.resource)
-        last_ns = min(max(last_ns, self.last_ns + STEP_NS), now_ns - 3 * STEP_NS)
-        self._take(last, last_ns, points)
-        end_ns = min(max(end_ns, self.last_ns + STEP_NS, last_ns + STEP_NS), now_ns - STEP_NS)
+        after_ns = self.last_ns
+        if last:
+            after_ns = min(max(last_ns, self.last_ns + STEP_NS), now_ns - 3 * STEP_NS)
+            self._take(last, after_ns, points)
+        end_ns = min(max(end_ns, after_ns + STEP_NS), now_ns - STEP_NS)
         for series in self._series.values():
             if series.live:
                 self._end(series, end_ns, points)
         self.last_ns = end_ns
         return points.told()
 
-    def _take(self, samples: Iterable[Sample], now_ns: int, points: Points) -> set[SeriesName]:
-        touched = set()
+    def _take(self, samples: Iterable[Sample], now_ns: int, points: Points) -> int:
+        """Return how many there were."""
+        self._looks += 1
+        count = 0
         for name, value, read_ns in samples:
-            touched.add(name)
+            count += 1
             series = self._series.get(name)
-            at_ns = now_ns if read_ns is None else read_ns
+            at_ns = now_ns if read_ns is None else _stamp(series, value, read_ns, now_ns)
             if series is None:
-                series = self._begin(name, value, now_ns, at_ns)
+                series = self._begin(name, value, now_ns)
                 if series.metric.source == "births" and value != 0:
                     points.add(series.metric, self._zero(series, now_ns))
-            elif series.metric.monotonic and _went_back(series.value, value):
+            elif series.is_monotonic and _went_back(series.value, value):
                 # Another counter took its place some time after the last look.
                 series.start_ns = series.at_ns
-            series.value, series.at_ns, series.live = value, at_ns, True
+            series.value, series.at_ns, series.look, series.live = value, at_ns, self._looks, True
             points.add(series.metric, _point(series))
-        return touched
+        return count
 
-    def _begin(self, name: SeriesName, value: float | Distribution, now_ns: int, at_ns: int) -> _Series:
+    def _begin(self, name: SeriesName, value: float | Distribution, now_ns: int) -> _Series:
         metric = BY_NAME[name.metric]
-        start_ns = min(self._start.of(metric, now_ns), at_ns)
-        series = self._series[name] = _Series(metric, dict(name.attributes), start_ns, value, at_ns)
+        start_ns = self._start.of(metric, now_ns)
+        series = _Series(metric, dict(name.attributes), metric.monotonic, start_ns, value, now_ns)
+        self._series[name] = series
         return series
 
     def _zero(self, series: _Series, now_ns: int) -> Point:
         # A rate needs a point before the first birth. That there had been none at the last collection is known.
         at_ns = min(max(series.start_ns, self.last_ns), now_ns - STEP_NS)
         zero = Distribution((0,) * (len(series.metric.bounds) + 1), 0.0) if series.metric.kind == "histogram" else 0
-        return _point(_Series(series.metric, series.attributes, min(series.start_ns, at_ns), zero, at_ns))
+        start_ns = min(series.start_ns, at_ns)
+        return _point(_Series(series.metric, series.attributes, series.is_monotonic, start_ns, zero, at_ns))
 
     @staticmethod
     def _end(series: _Series, at_ns: int, points: Points) -> None:
@@ -139,6 +153,14 @@ class ResourceSeries:
             points.add(series.metric, Histogram(series.attributes, series.start_ns, at_ns, bounds, None, None))
         else:
             points.add(series.metric, Number(series.attributes, series.start_ns, at_ns, None))
+
+
+def _stamp(series: _Series | None, value: float | Distribution, read_ns: int, now_ns: int) -> int:
+    """Return the time of a value that was read earlier: that, unless something else of its series was told since."""
+    if series is None or not series.live:
+        return now_ns
+    at_ns = max(min(read_ns, now_ns), series.at_ns)
+    return at_ns if at_ns > series.at_ns or value == series.value else now_ns
 
 
 def _point(series: _Series) -> Point:

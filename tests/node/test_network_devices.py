@@ -13,7 +13,7 @@ HEADER = (
     b" compressed\n"
 )
 LO = b"    lo: 200 7 0 0 0 0 0 0 200 7 0 0 0 0 0 0\n"
-ETH0 = b"  eth0:804888780   33934    5    1    0     0          0         0  2152195   21066    6    2    0     0       0 0\n"
+ETH0 = b"  eth0:804888780   33934    5    1    0     0          0         0  2152195   21066    6    2 0 0 0 0\n"
 
 
 def test_bytes_and_errors_of_both_directions() -> None:

@@ -34,9 +34,14 @@ def test_no_more_than_the_limit_are_kept_open(files: OpenFiles, tmp_path: Path) 
     """Beyond the limit, files are read all the same."""
     for name in "abcd":
         (tmp_path / name).write_text(name)
-    before = len(os.listdir("/proc/self/fd"))
+    before = descriptors()
     assert [files.read(str(tmp_path), name) for name in "abcd"] == [b"a", b"b", b"c", b"d"]
-    assert len(os.listdir("/proc/self/fd")) == before + 2 == before + len(files)
+    assert descriptors() == before + 2 == before + len(files)
+
+
+def descriptors() -> int:
+    """Return how many files this process has open."""
+    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 def test_what_is_forgotten_is_closed(files: OpenFiles, tmp_path: Path) -> None:
@@ -64,7 +69,7 @@ def test_long_content_is_read_whole(files: OpenFiles, tmp_path: Path) -> None:
 
 @pytest.mark.root
 def test_a_cgroup_of_the_same_name_is_another(files: OpenFiles) -> None:
-    """When a cgroup is removed and made again, what is read is the new one's; when it is not made again, that is told."""
+    """When a cgroup is removed and made again, what is read is the new one's; when it is not, that is told."""
     directory = UNIFIED / f"otel_kernel_test_{os.getpid()}"
     directory.mkdir()
     assert files.read(str(directory), "cgroup.procs") == b""

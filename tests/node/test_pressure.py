@@ -1,5 +1,7 @@
 """Pressure stall information."""
 
+from contextlib import suppress
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -30,7 +32,5 @@ def test_what_is_cut_is_refused(content: bytes) -> None:
 @given(st.binary())
 def test_any_content_is_told_or_refused(content: bytes) -> None:
     """No content makes anything but a value or a ValueError."""
-    try:
+    with suppress(ValueError):
         assert pressure.parse(content).some_us >= 0
-    except ValueError as error:
-        assert str(error)

@@ -5,7 +5,7 @@ import hashlib
 from otel_kernel.births.facts import ContainerFacts
 from otel_kernel.kernel.events import CgroupChange, Loss
 from otel_kernel.node.watch import CgroupSeen
-from otel_kernel.pods.directory import Directory, Pod, Removed
+from otel_kernel.pods.directory import Cgroup, Directory, Pod, Removed
 
 UID = "7d6f1c2e-3a4b-4c5d-8e9f-0a1b2c3d4e5f"
 OTHER_UID = "11111111-2222-4333-8444-555555555555"
@@ -100,7 +100,7 @@ def test_a_pod_that_was_there_has_no_time_of_making() -> None:
 
 
 def test_a_container_shows_its_pod() -> None:
-    """A pod whose own directory nobody told of is found by its container's; a task that moves shows a directory, too."""
+    """A pod whose own directory nobody told of is found by its container's; a task that moves shows that, too."""
     pod = only(fed(CgroupChange(9, "attach", 8, f"{POD}/{APP}", 1)))
     assert (pod.cgroup.path, pod.cgroup.id, pod.containers[0].id) == (POD, None, APP)
 
@@ -176,7 +176,7 @@ def test_what_was_missed_is_found_by_looking() -> None:
     }
 
 
-def directory_cgroup(ns: int, cgroup_id: int, path: str) -> object:
+def directory_cgroup(ns: int, cgroup_id: int, path: str) -> Cgroup:
     """Return a cgroup as a directory knows it from its making."""
     return only(fed(made(path, ns, cgroup_id))).containers[0].cgroup
 

@@ -1,0 +1,108 @@
+"""The catalogue's rows of what is counted by eBPF."""
+
+from functools import partial
+
+from otel_kernel.metrics.row import AT_EACH_CALL, AT_EACH_SWITCH, BPF, Metric
+
+# The kernel side's bounds: powers of two of microseconds, which it counts by a shift.
+RUN_QUEUE_BOUNDS_S = tuple((1 << exponent) / 1e6 for exponent in range(19))
+
+_pod = partial(Metric, level="pod", source="ebpf", needs=BPF, kind="sum")
+_container = partial(Metric, level="container", source="ebpf", needs=BPF, kind="sum")
+_NAME = "otel_kernel.syscall.name"
+
+SYSCALLS = (
+    _pod(
+        "otel_kernel.pod.syscalls",
+        group="syscalls",
+        unit="{call}",
+        description="system calls, exact, those of ended containers, pause and runc init among them",
+        cost=AT_EACH_CALL,
+    ),
+    _container(
+        "otel_kernel.container.syscalls",
+        group="syscalls",
+        unit="{call}",
+        description="system calls, exact; names that are not chosen are `_OTHER`",
+        cost=AT_EACH_CALL,
+        attributes=(_NAME,),
+    ),
+    _container(
+        "otel_kernel.container.syscall.errors",
+        group="syscalls",
+        unit="{call}",
+        description="system calls that returned an error",
+        cost="a look at the result of each system call, and a row for each error",
+        attributes=(_NAME, "error.type"),
+        opt_in="OTEL_KERNEL_SYSCALL_ERRORS",
+    ),
+    _container(
+        "otel_kernel.container.syscall.duration",
+        group="syscalls",
+        kind="histogram",
+        unit="s",
+        description="time from entry to exit of chosen system calls",
+        cost="two clock readings at each of the chosen ones",
+        attributes=(_NAME,),
+        bounds=RUN_QUEUE_BOUNDS_S,
+        opt_in="OTEL_KERNEL_SYSCALL_DURATION",
+    ),
+)
+
+SCHED = (
+    _container(
+        "otel_kernel.container.context_switches",
+        group="sched",
+        unit="{context_switch}",
+        description="switches from a task of the container to another",
+        cost=AT_EACH_SWITCH,
+        attributes=("process.context_switch.type",),
+    ),
+    _container(
+        "otel_kernel.container.run_queue.duration",
+        group="sched",
+        kind="histogram",
+        unit="s",
+        description="time a task that could run waited for a CPU",
+        cost=AT_EACH_SWITCH,
+        bounds=RUN_QUEUE_BOUNDS_S,
+    ),
+)
+
+PROCESSES = tuple(
+    _container(
+        f"otel_kernel.container.process.{what}s",
+        group="process",
+        unit=unit,
+        description=description,
+        cost=f"one program on each {what}",
+    )
+    for what, unit, description in (
+        ("fork", "{process}", "processes begun, threads not among them"),
+        ("exec", "{exec}", "programs begun in a process"),
+        ("exit", "{process}", "processes ended"),
+    )
+)
+
+FILES = (
+    _container(
+        "otel_kernel.container.file.opens",
+        group="files",
+        unit="{open}",
+        description="successful open, openat, openat2, creat; by path prefix only with `OTEL_KERNEL_OPEN_PATHS`",
+        cost=AT_EACH_CALL,
+        attributes=("otel_kernel.file.path_prefix",),
+    ),
+)
+
+DROPS = (
+    _pod(
+        "otel_kernel.pod.network.drops",
+        group="network",
+        unit="{packet}",
+        description="packets dropped, by the kernel's reason; none for hostNetwork",
+        needs=f"{BPF}, skb:kfree_skb with a reason (5.17)",
+        cost="one program on each dropped packet",
+        attributes=("otel_kernel.drop.reason", "otel_kernel.drop.location", "otel_kernel.drop.side"),
+    ),
+)

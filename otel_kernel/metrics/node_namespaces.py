@@ -1,0 +1,27 @@
+"""The namespaces that the node itself is in: what a pod shares with it is not the pod's own."""
+
+import logging
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from otel_kernel.node import procfs
+from otel_kernel.pods import cgroup_path
+
+log = logging.getLogger(__name__)
+
+
+def find(proc_root: Path) -> Mapping[str, int]:
+    """Return the inode numbers of the node's namespaces by kind; nothing when no process of the node may be asked."""
+    found = next((told for pid in _candidates(proc_root) if (told := procfs.namespaces(proc_root, pid))), {})
+    if not found:
+        log.warning("the node's namespaces may not be read: no network counters and no namespaces of pods")
+    return found
+
+
+def _candidates(proc_root: Path) -> Iterator[int]:
+    # Who has fewer capabilities than the node's first process may not ask that one (ptrace(2), access mode checking).
+    yield 1
+    if proc_root == Path("/proc") and not any(map(cgroup_path.in_pod, procfs.cgroups(proc_root, os.getpid()).values())):
+        yield os.getpid()
+    yield from (daemon.pid for daemon in procfs.daemons(proc_root, frozenset(), cgroup_path.in_pod))
