@@ -1,27 +1,5 @@
 // Who takes part in a birth? Inheritance over fork, and the end of a process (design section 3).
 
-static __always_inline void report_end(u32 pid, struct process *p, u32 ending, u64 status) {
-  struct record *r = new_record(END);
-  if (!r) return;
-  r->pid = pid;
-  r->process_start_ns = p->start_ns;
-  r->decision = ending;
-  r->role = p->role;
-  r->arguments[0] = p->syscalls;
-  r->arguments[1] = p->threads;
-  r->arguments[2] = p->openat;
-  r->arguments[3] = p->openat_errors;
-  r->arguments[4] = p->cgroup_writes;
-  r->arguments[5] = status;
-  send(r, 0, false);
-}
-
-static __always_inline void new_thread(u32 tid) {
-  struct thread t = {.newborn = 1};
-  if (threads.update(&tid, &t)) COUNT(lost_threads);
-  watch(tid);
-}
-
 // Run by the agent for each thread of a daemon that was there before: an update of the map by bpf(2) could undo what a CPU sets meanwhile.
 int watch_thread(struct bpf_raw_tracepoint_args *ctx) {
   watch(ctx->args[0]);
@@ -103,12 +81,6 @@ static __always_inline void report_unfinished(u32 tid, struct process *p) {
     p->reported = 1;
     send(r, 0, false);
   }
-  pending.delete(&tid);
-}
-
-static __always_inline void forget_thread(u32 tid) {
-  unwatch(tid);
-  threads.delete(&tid);
   pending.delete(&tid);
 }
 

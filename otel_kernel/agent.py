@@ -68,7 +68,14 @@ def run(settings: Settings) -> int:
         be_prompt()
         say(f"ready: {words}")
         observe(source, outputs, stop_fd)
+    sum_up(health)
     return 0
+
+
+def sum_up(health: Health) -> None:
+    """Say in one line what was counted, losses among it."""
+    counted = {counter.name.lower().replace("_", " "): count for counter, count in health.snapshot().items() if count}
+    log.info("counted: %s", ", ".join(f"{name} {count}" for name, count in counted.items()) or "nothing")
 
 
 def observe(source: Source, outputs: Outputs, stop_fd: int) -> None:

@@ -131,6 +131,8 @@ class EbpfSource:
         self._assembly.feed(told)
         if isinstance(told, Call) and told.unread:
             self._health.add(Counter.STRINGS_UNREAD, told.unread)
+        elif isinstance(told, ContainerFacts) and told.failure:
+            self._health.add(Counter.BUNDLES_UNREADABLE)
 
     def _losses(self) -> Iterator[Loss]:
         counters, missed = self._probes.counters(), self._probes.misses()

@@ -22,7 +22,7 @@ class Counter(Enum):
     UNRESOLVED = "births exported without the name of their pod"
     DAEMON_CALLS_UNMATCHED = "calls of runtime daemons that belong to no birth"
     DAEMON_CALLS_DROPPED = "calls of runtime daemons given up before it was known whose they are: too many at once"
-    BUNDLES_UNREADABLE = "bundles that were missing, too large or not JSON"
+    BUNDLES_UNREADABLE = "times a bundle was missing, too large or not JSON"
 
     EXPORT_RETRIES = "attempts to send a request with births that failed and will be repeated"
     EXPORT_REFUSED = "requests with births that the receiver refused for good"

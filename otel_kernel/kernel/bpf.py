@@ -12,7 +12,6 @@ from typing import NamedTuple
 _NUMBERS = {"x86_64": 321, "aarch64": 280}
 _MAP_CREATE, _LOOKUP, _UPDATE, _DELETE, _NEXT_KEY, _PROG_LOAD = 0, 1, 2, 3, 4, 5
 _TEST_RUN, _INFO, _RAW_TRACEPOINT_OPEN = 10, 15, 17
-_LOOKUP_AND_DELETE = 21
 _RAW_TRACEPOINT = 17  # BPF_PROG_TYPE_RAW_TRACEPOINT
 _LOG_SIZE = 1 << 20
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -161,26 +160,3 @@ class Map:
     def close(self) -> None:
         """Give the descriptor back."""
         os.close(self.fd)
-
-
-class Queue:
-    """A BPF queue of u32: values go in at one end and come out at the other."""
-
-    def __init__(self, fd: int) -> None:
-        self.fd = fd
-
-    def push(self, value: int) -> None:
-        """Put a value in. Raises OSError: E2BIG when it is full."""
-        room = ctypes.create_string_buffer(struct.pack("<I", value), 4)
-        _bpf(_UPDATE, struct.pack("<IxxxxQQQ", self.fd, 0, ctypes.addressof(room), 0))
-
-    def pop(self) -> int | None:
-        """Take a value out; None when it is empty. Raises OSError."""
-        room = ctypes.create_string_buffer(4)
-        try:
-            _bpf(_LOOKUP_AND_DELETE, struct.pack("<IxxxxQQQ", self.fd, 0, ctypes.addressof(room), 0))
-        except OSError as error:
-            if error.errno == errno.ENOENT:
-                return None
-            raise
-        return int(struct.unpack("<I", room.raw)[0])

@@ -11,7 +11,6 @@ import os
 import stat
 import struct
 import tempfile
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,12 +41,6 @@ def by_place(instructions: bytes, descriptors: dict[int, int]) -> bytes:
     return bytes(patched)
 
 
-def references(codes: Iterable[bytes]) -> set[int]:
-    """Return the descriptors of all maps that the instructions name."""
-    found = (_INSTRUCTION.unpack_from(code, at) for code in codes for at in range(0, len(code), _INSTRUCTION.size))
-    return {value for code, registers, _, value in found if code == _LOAD_64 and registers >> 4 == _FROM_MAP}
-
-
 def load(compiled: Compiled) -> tuple[dict[str, int], dict[str, int]]:
     """Make the maps and load the programs.
 
@@ -57,6 +50,18 @@ def load(compiled: Compiled) -> tuple[dict[str, int], dict[str, int]]:
     places = dict(enumerate(descriptors))
     programs = {name: bpf.load_program(name, by_place(code, places)) for name, code in compiled.programs.items()}
     return programs, {shape.name: fd for shape, fd in zip(compiled.maps, descriptors, strict=True)}
+
+
+def to_json(compiled: Compiled) -> dict[str, Any]:
+    """Return what json.dumps takes."""
+    programs = {name: base64.b64encode(code).decode() for name, code in compiled.programs.items()}
+    return {"programs": programs, "maps": compiled.maps, "layouts": compiled.layouts}
+
+
+def from_json(told: Any) -> Compiled:  # noqa: ANN401  # whatever stood in a file
+    """Return what to_json was given. Raises ValueError, KeyError, TypeError or AttributeError for anything else."""
+    programs = {name: base64.b64decode(code) for name, code in told["programs"].items()}
+    return Compiled(programs, tuple(bpf.Shape(*shape) for shape in told["maps"]), told["layouts"])
 
 
 def digest(*parts: str) -> str:
@@ -71,17 +76,14 @@ def fetch(cache: Path, key: str) -> Compiled | None:
             about = os.fstat(file.fileno())
             if about.st_uid != os.geteuid() or about.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
                 return None
-            kept = json.load(file)
-        programs = {name: base64.b64decode(code) for name, code in kept["programs"].items()}
-        return Compiled(programs, tuple(bpf.Shape(*shape) for shape in kept["maps"]), kept["layouts"])
+            return from_json(json.load(file))
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
 
 def keep(cache: Path, key: str, compiled: Compiled) -> None:
     """Keep what was compiled, and only the latest few. A cache that cannot be written is done without."""
-    programs = {name: base64.b64encode(code).decode() for name, code in compiled.programs.items()}
-    text = json.dumps({"programs": programs, "maps": compiled.maps, "layouts": compiled.layouts})
+    text = json.dumps(to_json(compiled))
     try:
         with tempfile.NamedTemporaryFile("w", dir=cache, delete=False) as file:
             file.write(text)

@@ -38,6 +38,7 @@ PROGRAMS = {
     "exec_record": 5,
     "watch_thread": None,
 }
+CALL_PROGRAMS = frozenset("on_sys_exit on_sys_enter enter_drawn exit_drawn wait_record write_record".split())
 MAPS = (
     "records", "counters", "watched", "processes", "threads", "pending", "daemon_names", "pod_cgroups", "tails",
     "scratch", "pending_scratch",
@@ -100,16 +101,46 @@ def prepare(definitions: dict[str, int], cache: Path) -> tuple[str, list[str]]:
 
 
 def compile_programs(code: str, compiler: list[str]) -> compiled.Compiled:
-    """Compile with BCC. Raises what BCC raises: a bare Exception."""
+    """Compile with BCC, half of the programs in a process of their own. Raises ValueError, or what BCC raises."""
+    readable, writable = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(readable)
+        _tell_half(writable, code, compiler)
+        os._exit(0)
+    os.close(writable)
+    try:
+        lives = compile_half(code, compiler)
+    finally:
+        with os.fdopen(readable, "rb") as pipe:
+            told = json.loads(pipe.read() or b'{"error": "the compiler ended without a word"}')
+        os.waitpid(child, 0)
+    if "error" in told:
+        raise ValueError(told["error"])
+    calls = compiled.from_json(told)
+    return compiled.Compiled(lives.programs | calls.programs, lives.maps, lives.layouts)
+
+
+def _tell_half(writable: int, code: str, compiler: list[str]) -> None:
+    try:
+        told = compiled.to_json(compile_half(code, [*compiler, "-DCALLS_HALF=1"]))
+    except Exception as error:  # noqa: BLE001 - BCC raises bare Exception; the process ends and the loader tells the reason
+        told = {"error": " ".join(str(error).split()) or type(error).__name__}
+    with os.fdopen(writable, "wb") as pipe:
+        pipe.write(json.dumps(told).encode())
+
+
+def compile_half(code: str, compiler: list[str]) -> compiled.Compiled:
+    """Compile the programs of one half. Raises what BCC raises: a bare Exception."""
     from bcc import BPF  # noqa: PLC0415 - after BCC_KERNEL_SOURCE is set, which it reads when loaded
 
     module = BPF(text=code.encode(), cflags=[flag for flag in compiler if flag.startswith("-")])
-    codes = {name: module.dump_func(name.encode()) for name in PROGRAMS}
-    places = {fd: place for place, fd in enumerate(sorted(compiled.references(codes.values())))}
-    names = {module[name.encode()].map_fd: name for name in TABLES}
+    tables = {name: module[name.encode()].map_fd for name in TABLES}
+    places = {fd: place for place, fd in enumerate(tables.values())}
+    made = [name for name in PROGRAMS if (name in CALL_PROGRAMS) == ("-DCALLS_HALF=1" in compiler)]
     return compiled.Compiled(
-        {name: compiled.by_place(instructions, places) for name, instructions in codes.items()},
-        tuple(bpf.shape_of(fd)._replace(name=names[fd]) for fd in places),
+        {name: compiled.by_place(module.dump_func(name.encode()), places) for name in made},
+        tuple(bpf.shape_of(fd)._replace(name=name) for name, fd in tables.items()),
         {
             "records": layout(module[b"scratch"].sLeaf),
             "counters": layout(module[b"counters"].sLeaf),

@@ -9,6 +9,9 @@ from otel_kernel.settings import METRIC_GROUPS
 HEAD = """\
 # Signals
 
+**This version exports births only.** What stands here can be read and encoded, and is not collected by the agent yet;
+the rows whose source is eBPF have no probe yet.
+
 Made from `otel_kernel/metrics/catalogue.py` by `python -m otel_kernel.metrics.reference`. Births are traces; what is
 here are the metrics and log events. A pod's are on its own resource, a container's on the container's, the agent's on
 the node's; `service.instance.id` is the pod's UID, `<uid>/<container name>`, the node's name.
