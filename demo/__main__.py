@@ -17,6 +17,7 @@ from demo.agent import PROGRAM, Agent
 from demo.lab import BornPod, Lab
 from demo.network import PLUGINS
 from demo.pod import Container, Pod
+from otel_kernel.view.show import show
 
 BIRTH_LIMIT_S = 30  # from the pod's running to its birth in the file; the quiet period is 5 s
 NEEDED = ("containerd", "ctr", "runc", "gcc", "setpriv")
@@ -58,6 +59,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--pods", type=_positive, default=1, metavar="N", help="how many pods to bear (1)")
     parser.add_argument("--directory", type=Path, default=_cache(), help="where the birth is kept (%(default)s)")
     parser.add_argument("--record", type=Path, metavar="PATH", help="also write the kernel's events there, for replay")
+    parser.add_argument(
+        "--calls", choices=("folded", "spans"), default="folded", help="the calls' sums (default), or every call"
+    )
     parser.add_argument("--keep", action="store_true", help="leave pods and containerd running until Ctrl-C")
     return parser.parse_args()
 
@@ -86,7 +90,8 @@ def _why_not() -> str | None:
 def _demonstrate(options: argparse.Namespace) -> int:
     options.directory.mkdir(parents=True, exist_ok=True)
     births = options.directory / f"births-{time.strftime('%Y%m%dT%H%M%S')}.jsonl"
-    settings = {"OTEL_KERNEL_OUTPUT": f"terminal,file:{births}", "OTEL_KERNEL_KUBERNETES": "off"}
+    outputs = "terminal," if options.calls == "folded" else ""  # the agent itself draws the sums only
+    settings = {"OTEL_KERNEL_OUTPUT": f"{outputs}file:{births}", "OTEL_KERNEL_KUBERNETES": "off"}
     if options.record is not None:
         settings["OTEL_KERNEL_RECORD"] = str(options.record.absolute())
     with contextlib.ExitStack() as stack:
@@ -97,6 +102,8 @@ def _demonstrate(options: argparse.Namespace) -> int:
         pods = [_bear(lab, number) for number in range(options.pods)]
         with step("waiting until the birth is complete (no container started for 5 s)"):
             seen = _wait_for_births(births, pods)
+        if options.calls == "spans":
+            show(births, calls="spans", stdout=sys.stdout)
         if options.keep:
             print(f"- containerd serves at {lab.socket}, Ctrl-C ends all")
             with contextlib.suppress(KeyboardInterrupt):
