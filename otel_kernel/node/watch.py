@@ -120,8 +120,9 @@ class Watch:
             due_ns = self.next_look_ns
             until_due_s = timeout_s if due_ns is None else (due_ns - boot_ns()) / 1e9
             self._inotify.wait(max(0.0, min(timeout_s, until_due_s)))
-        ns = boot_ns()
-        for change in self._inotify.changes():
+        changes = self._inotify.changes()
+        ns = boot_ns()  # read after them: something may change between the wait and the reading
+        for change in changes:
             self._changed(change, ns)
         for path in [path for path, awaited in self._awaited.items() if awaited.due_ns <= ns]:
             self._look(path, ns)
@@ -146,9 +147,11 @@ class Watch:
 
     def _enter(self, path: str, action: str, ns: int) -> None:
         # What is in a directory that has just come under watch may have come before the watch did.
-        for cgroup_id, child in cgroupfs.children(self._root, path):
+        children = cgroupfs.children(self._root, path)
+        seen_ns = max(ns, boot_ns())
+        for cgroup_id, child in children:
             if child not in self._known:
-                self._appear(child, cgroup_id, action, ns)
+                self._appear(child, cgroup_id, action, seen_ns)
 
     def _appear(self, path: str, cgroup_id: int | None, action: str, ns: int) -> None:
         self._known[path] = cgroup_id
