@@ -19,7 +19,6 @@ from otel_kernel.file_source import FileSource
 from otel_kernel.health import Counter, Health
 from otel_kernel.kernel.clock import boot_ns
 from otel_kernel.kernel.probes import Loading, ProbesError
-from otel_kernel.kernel.records import LayoutError
 from otel_kernel.node import procfs
 from otel_kernel.outputs import Outputs
 from otel_kernel.settings import Settings
@@ -28,8 +27,8 @@ from otel_kernel.telemetry.endpoint import EndpointError
 
 REFUSED = 2
 IDLE_WAIT_S = 1.0  # records that need no haste lie in the ring until then
-PROMPT_NICENESS = -10
 OPEN_WAIT_S = 0.2  # the same while a birth is open
+PROMPT_NICENESS = -10
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +62,7 @@ def run(settings: Settings) -> int:
             stack.callback(outputs.close)
             record = stack.enter_context(recorder(settings.observation.record, health))
             source, words = open_source(settings, loading, health, record)
-        except (EndpointError, LayoutError, ProbesError, OSError) as error:
+        except (EndpointError, ProbesError, OSError) as error:
             return refuse(str(error))
         be_prompt()
         say(f"ready: {words}")

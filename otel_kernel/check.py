@@ -7,7 +7,6 @@ from typing import Literal
 
 from otel_kernel import ebpf
 from otel_kernel.kernel.probes import Loading, Probes, ProbesError
-from otel_kernel.kernel.records import LayoutError
 from otel_kernel.node import cgroupfs, procfs
 from otel_kernel.pods import cgroup_path
 from otel_kernel.settings import Settings
@@ -56,7 +55,7 @@ def try_probes(settings: Settings) -> Attempt:
         return Attempt(loading, {}, {})
     try:
         probes = loading.finish()
-    except (ProbesError, LayoutError, OSError) as error:
+    except ProbesError as error:
         return Attempt(str(error), {}, {})
     try:
         return attach(probes)
@@ -67,7 +66,7 @@ def try_probes(settings: Settings) -> Attempt:
 def attach(probes: Probes) -> Attempt:
     """Attach every program and tell what became of each."""
     attachments = probes.attach()
-    failed = [f"raw tracepoint {each.tracepoint}: {each.error}" for each in attachments if each.error]
+    failed = [each.failure for each in attachments if each.failure]
     attached = {each.tracepoint: each.error or "attached" for each in attachments}
     return Attempt("; ".join(failed), attached, probes.memory_bytes())
 

@@ -25,9 +25,9 @@ Recorder = Callable[[Event | ContainerFacts], None]
 
 def attach(probes: Probes) -> None:
     """Attach every program. Raises ProbesError for the first that cannot be."""
-    failed = [each for each in probes.attach() if each.error]
+    failed = [each.failure for each in probes.attach() if each.failure]
     if failed:
-        raise ProbesError(f"raw tracepoint {failed[0].tracepoint}: {failed[0].error}")
+        raise ProbesError(failed[0])
 
 
 class EbpfSource:

@@ -69,6 +69,11 @@ class Attachment(NamedTuple):
     tracepoint: str
     error: str | None
 
+    @property
+    def failure(self) -> str | None:
+        """What was not attached and why, in words; None when it was."""
+        return f"raw tracepoint {self.tracepoint}: {self.error}" if self.error else None
+
 
 class Loading:
     """The loader at work: it is started early, so that it compiles while the agent imports and scans."""

@@ -55,7 +55,7 @@ Layout = list[list[object]]  # [name, offset, size] of each field, as the compil
 
 
 class LayoutError(Exception):
-    """The C struct and its decoder differ: the agent must not start."""
+    """The C struct and its decoder differ: nothing that was loaded may be used."""
 
 
 class RecordError(Exception):
