@@ -5,7 +5,7 @@ import os
 import select
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Protocol
@@ -19,8 +19,14 @@ from otel_kernel.file_source import FileSource
 from otel_kernel.health import Counter, Health
 from otel_kernel.kernel.clock import boot_ns
 from otel_kernel.kernel.probes import Loading, ProbesError
+from otel_kernel.metrics.agent_row import SourceFigures
+from otel_kernel.metrics.catalogue import EVENTS
+from otel_kernel.metrics.collection import Collection, Plan
+from otel_kernel.metrics.samples import Source as Meter
 from otel_kernel.node import procfs
 from otel_kernel.outputs import Outputs
+from otel_kernel.periodic_reader import PeriodicReader
+from otel_kernel.pods.directory import Directory
 from otel_kernel.settings import Settings
 from otel_kernel.telemetry.encode import Host
 from otel_kernel.telemetry.endpoint import EndpointError
@@ -29,6 +35,7 @@ REFUSED = 2
 IDLE_WAIT_S = 1.0  # records that need no haste lie in the ring until then
 OPEN_WAIT_S = 0.2  # the same while a birth is open
 PROMPT_NICENESS = -10
+GROUPS_OF_EVENTS = frozenset(event.group for event in EVENTS)
 
 log = logging.getLogger(__name__)
 
@@ -43,11 +50,21 @@ class Source(Protocol):
     def next_deadline_ns(self) -> int | None:
         """When `traces` wants to be called even if nothing became readable, in boot time."""
 
+    @property
+    def meters(self) -> Sequence[Meter]:
+        """What counts in the kernel for metrics."""
+
     def traces(self) -> list[Trace]:
         """Return the births that are over."""
 
+    def figures(self) -> SourceFigures:
+        """Return what only the source knows of itself."""
+
     def stop(self) -> list[Trace]:
         """End observation and return the births that are open, as far as they came."""
+
+    def close(self) -> None:
+        """Let go of everything; until then what was counted can be read."""
 
 
 def run(settings: Settings) -> int:
@@ -61,12 +78,16 @@ def run(settings: Settings) -> int:
             outputs = Outputs(settings, host(settings), health)
             stack.callback(outputs.close)
             record = stack.enter_context(recorder(settings.observation.record, health))
-            source, words = open_source(settings, loading, health, record)
+            directory = Directory(settings.resource.node_name)
+            source, words = open_source(settings, loading, health, directory, record)
+            stack.callback(source.close)
+            collection = Collection(directory, plan(settings, outputs), health, source.meters, source.figures)
         except (EndpointError, ProbesError, OSError) as error:
             return refuse(str(error))
+        reader = PeriodicReader(collection, outputs, settings.metrics.interval_ms * 1_000_000)
         be_prompt()
         say(f"ready: {words}")
-        observe(source, outputs, stop_fd)
+        observe(source, reader, outputs, stop_fd)
     sum_up(health)
     return 0
 
@@ -77,16 +98,24 @@ def sum_up(health: Health) -> None:
     log.info("counted: %s", ", ".join(f"{name} {count}" for name, count in counted.items()) or "nothing")
 
 
-def observe(source: Source, outputs: Outputs, stop_fd: int) -> None:
-    """Send each birth when it is over, until a signal comes; then those that are open."""
+def observe(source: Source, reader: PeriodicReader, outputs: Outputs, stop_fd: int) -> None:
+    """Send each birth when it is over and what is measured when it is time, until a signal comes; then what is left."""
+
+    def send(traces: list[Trace]) -> None:
+        for trace in traces:
+            outputs.send(trace)
+            reader.born(trace)
+
     with select.epoll() as waiting:
-        waiting.register(source.fileno(), select.EPOLLIN)
-        waiting.register(stop_fd, select.EPOLLIN)
-        while not any(fd == stop_fd for fd, _ in waiting.poll(wait_s(source.next_deadline_ns))):
-            for trace in source.traces():
-                outputs.send(trace)
-    for trace in source.stop():
-        outputs.send(trace)
+        for fd in (source.fileno(), reader.fileno(), stop_fd):
+            waiting.register(fd, select.EPOLLIN)
+        while not any(
+            fd == stop_fd for fd, _ in waiting.poll(wait_s(source.next_deadline_ns, reader.next_deadline_ns))
+        ):
+            send(source.traces())
+            reader.work()
+    send(source.stop())
+    reader.stop()
 
 
 def be_prompt() -> None:
@@ -98,15 +127,14 @@ def be_prompt() -> None:
         os.setpriority(os.PRIO_PROCESS, 0, PROMPT_NICENESS)
 
 
-def wait_s(deadline_ns: int | None) -> float:
-    """Return how long the kernel's records may lie in the ring, in seconds."""
-    if deadline_ns is None:
-        return IDLE_WAIT_S
-    return max(0.0, min(OPEN_WAIT_S, (deadline_ns - boot_ns()) / 1e9))
+def wait_s(births_ns: int | None, metrics_ns: int) -> float:
+    """Return how long the kernel's records may lie in the ring, in seconds; the deadlines are in boot time."""
+    longest_s, next_ns = (IDLE_WAIT_S, metrics_ns) if births_ns is None else (OPEN_WAIT_S, min(births_ns, metrics_ns))
+    return max(0.0, min(longest_s, (next_ns - boot_ns()) / 1e9))
 
 
 def open_source(
-    settings: Settings, loading: Loading | str, health: Health, record: Recorder | None
+    settings: Settings, loading: Loading | str, health: Health, directory: Directory, record: Recorder | None
 ) -> tuple[Source, str]:
     """Return the best source that works here and what it observes, in words.
 
@@ -114,12 +142,12 @@ def open_source(
     """
     files = host_files.find(settings.observation)
     try:
-        source = EbpfSource(ebpf.finish(loading, files), health, files, record)
+        source = EbpfSource(ebpf.finish(loading, files), health, files, directory, record)
         return source, source.observe(assembly_settings(settings))
     except (ProbesError, OSError) as error:
         if settings.observation.ebpf == "require":
             raise ProbesError(f"eBPF is required and does not work here: {error}") from error
-        fallback = FileSource(assembly_settings(settings), files, health)
+        fallback = FileSource(assembly_settings(settings), files, health, directory)
         return fallback, f"files only ({error}): {fallback.words}"
 
 
@@ -135,6 +163,22 @@ def assembly_settings(settings: Settings) -> AssemblySettings:
         service_name=settings.resource.service,
         node_name=settings.resource.node_name,
         started_ns=boot_ns(),
+    )
+
+
+def plan(settings: Settings, outputs: Outputs) -> Plan:
+    """Return what is measured: nothing of which nothing would become."""
+    observation, node_name = settings.observation, settings.resource.node_name
+    groups = frozenset(settings.metrics.groups)
+    if not outputs.take_metrics:
+        groups &= GROUPS_OF_EVENTS if outputs.take_events else frozenset()
+    return Plan(
+        observation.cgroup_root,
+        observation.proc_root,
+        node_name,
+        node_name or host(settings).name,
+        groups,
+        settings.metrics.throttle_threshold_percent,
     )
 
 

@@ -1,7 +1,7 @@
 """Births as the kernel tells them: probes -> events -> identity -> assembly -> traces."""
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from otel_kernel.births.assembly import Assembly, AssemblySettings
@@ -12,8 +12,12 @@ from otel_kernel.host_files import HostFiles
 from otel_kernel.kernel.clock import boot_ns, unix_offset_ns
 from otel_kernel.kernel.events import Call, Event, Loss
 from otel_kernel.kernel.probes import BELOW_POD, KUBELET, POD_LEVEL, RUNTIME_DAEMON, Probes, ProbesError
+from otel_kernel.metrics.agent_row import SourceFigures
+from otel_kernel.metrics.samples import Source as Meter
 from otel_kernel.node import cgroupfs, procfs
+from otel_kernel.node.watch import CgroupSeen
 from otel_kernel.pods import cgroup_path, existing
+from otel_kernel.pods.directory import Directory
 from otel_kernel.pods.identity import Identifier
 
 log = logging.getLogger(__name__)
@@ -33,11 +37,14 @@ def attach(probes: Probes) -> None:
 class EbpfSource:
     """Attached probes and the births they tell of. Owns the probes."""
 
-    def __init__(self, probes: Probes, health: Health, host: HostFiles, record: Recorder | None = None) -> None:
-        """Take over loaded probes."""
+    def __init__(
+        self, probes: Probes, health: Health, host: HostFiles, directory: Directory, record: Recorder | None = None
+    ) -> None:
+        """Take over loaded probes. What is told of cgroups and containers is fed to the directory."""
         self._probes = probes
         self._health = health
         self._host = host
+        self._directory = directory
         self._record = record
         self._identifier = Identifier(str(host.root))
         self._lost = self._missed = 0
@@ -72,6 +79,7 @@ class EbpfSource:
             if parsed is not None:
                 pods.add(parsed.pod_uid)
                 self._probes.add_pod_cgroup(cgroup_id, POD_LEVEL if parsed.is_pod else BELOW_POD)
+                self._directory.feed(CgroupSeen(boot_ns(), "existing", cgroup_id, path))
         return len(pods)
 
     def _learn_daemons(self) -> int:
@@ -98,6 +106,15 @@ class EbpfSource:
         self._drain()
         return self._assembly.due(boot_ns())
 
+    @property
+    def meters(self) -> Sequence[Meter]:
+        """What counts in the kernel for metrics."""
+        return ()
+
+    def figures(self) -> SourceFigures:
+        """Return what only we know of ourselves. Raises OSError."""
+        return SourceFigures(births_open=self._assembly.counters.open, map_bytes=self._probes.memory_bytes())
+
     def stop(self) -> list[Trace]:
         """Detach, take in the rest, and return the births that are open as far as they came."""
         self._probes.detach()
@@ -105,8 +122,11 @@ class EbpfSource:
         self._count_losses(boot_ns())
         traces = self._assembly.due(boot_ns()) + self._assembly.close()
         self._count()
-        self._probes.close()
         return traces
+
+    def close(self) -> None:
+        """Let go of the probes; until then their maps can be read."""
+        self._probes.close()
 
     def _drain(self) -> None:
         # Bundles first: the container they describe may be gone in a moment, while the events are not.
@@ -123,11 +143,14 @@ class EbpfSource:
         self._counted_ns = now_ns
         for loss in self._losses():
             self._feed(loss)
+            # Changes of cgroups may be among what was lost.
+            self._directory.reconcile(cgroupfs.walk(self._host.hierarchy, cgroup_path.may_hold_pods), boot_ns())
         self._count()
 
     def _feed(self, told: Event | ContainerFacts) -> None:
         if self._record:
             self._record(told)
+        self._directory.feed(told)
         self._assembly.feed(told)
         if isinstance(told, Call) and told.unread:
             self._health.add(Counter.STRINGS_UNREAD, told.unread)

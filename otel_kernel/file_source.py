@@ -1,12 +1,18 @@
 """Births without eBPF: directories and /proc -> sightings -> traces. They say less, and say so by their scope."""
 
+from collections.abc import Sequence
+
 from otel_kernel.births.assembly import AssemblySettings
 from otel_kernel.births.from_files import FileBirths
 from otel_kernel.births.trace import Trace
 from otel_kernel.health import Counter, Health
 from otel_kernel.host_files import HostFiles
 from otel_kernel.kernel.clock import boot_ns, unix_offset_ns
-from otel_kernel.node import watch
+from otel_kernel.metrics.agent_row import SourceFigures
+from otel_kernel.metrics.samples import Source as Meter
+from otel_kernel.node import cgroupfs, watch
+from otel_kernel.pods import cgroup_path
+from otel_kernel.pods.directory import Directory
 from otel_kernel.pods.identity import Identifier
 from otel_kernel.pods.sightings import LAYOUT, Sightings
 
@@ -14,12 +20,14 @@ from otel_kernel.pods.sightings import LAYOUT, Sightings
 class FileSource:
     """Watched directories and the births they tell of. Owns the watches."""
 
-    def __init__(self, settings: AssemblySettings, host: HostFiles, health: Health) -> None:
-        """Begin to watch. Raises OSError."""
+    def __init__(self, settings: AssemblySettings, host: HostFiles, health: Health, directory: Directory) -> None:
+        """Begin to watch. What is told of cgroups and containers is fed to the directory. Raises OSError."""
         self._watch = watch.Watch(host.hierarchy, host.proc_root, LAYOUT)
         self._sightings = Sightings(Identifier(str(host.root)))
         self._births = FileBirths(settings, unix_offset_ns)
         self._health = health
+        self._directory = directory
+        self._host = host
         self._take()
         self.words = f"cgroup directories below {host.hierarchy}"
 
@@ -38,15 +46,29 @@ class FileSource:
         self._take()
         return self._births.due(boot_ns())
 
+    @property
+    def meters(self) -> Sequence[Meter]:
+        """Without eBPF nothing counts in the kernel for us."""
+        return ()
+
+    def figures(self) -> SourceFigures:
+        """Return what only we know of ourselves."""
+        return SourceFigures(births_open=self._births.open)
+
     def stop(self) -> list[Trace]:
-        """Take in the rest, end the watches, and return the births that are open as far as they came."""
-        traces = self.traces() + self._births.close()
+        """Take in the rest, and return the births that are open as far as they came."""
+        return self.traces() + self._births.close()
+
+    def close(self) -> None:
+        """End the watches."""
         self._watch.close()
-        return traces
 
     def _take(self) -> None:
         for noticed in self._watch.poll(0):
+            self._directory.feed(noticed)
             if isinstance(noticed, watch.Missed):
                 self._health.add(Counter.WATCHES_LOST)
+                self._directory.reconcile(cgroupfs.walk(self._host.hierarchy, cgroup_path.may_hold_pods), boot_ns())
             for told in self._sightings.of(noticed):
+                self._directory.feed(told)
                 self._births.feed(told)

@@ -4,7 +4,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 
 from otel_kernel.births.trace import Trace
@@ -28,6 +28,7 @@ from otel_kernel.view.show import draw
 
 log = logging.getLogger(__name__)
 
+METRICS_REQUEST_BYTES = 128 << 10  # written as JSON in one go, during which nobody attends to births
 FLUSH_LIMIT_S = 8.0  # `run` ends within 10 s of SIGTERM whether or not anybody answers
 
 
@@ -52,10 +53,31 @@ class Outputs:
         if self._terminal:
             self._on_terminal(partial(draw, trace, sys.stdout))
 
-    def send_metrics(self, collected: Iterable[ResourceMeasurements]) -> None:
-        """Hand what one collection measured to OTLP and the files; never waits for a network."""
-        if self._is_taken(METRICS):
-            self._hand_out(METRICS, self._metrics.encode(collected), metrics_line)
+    @property
+    def take_metrics(self) -> bool:
+        """Whether anything becomes of metrics."""
+        return self._is_taken(METRICS)
+
+    @property
+    def take_events(self) -> bool:
+        """Whether anything becomes of log events."""
+        return self._is_taken(LOGS) or self._terminal
+
+    def send_metrics(self, collected: Iterable[ResourceMeasurements]) -> Iterator[None]:
+        """Hand what one collection measured to OTLP and the files; never waits for a network.
+
+        Yields between resources: a full node's take some 100 ms to encode.
+        """
+        if not self.take_metrics:
+            return
+        requests = []
+        for request in self._metrics.encoding(collected, limit_bytes=METRICS_REQUEST_BYTES):
+            if request is not None:
+                requests.append(request)
+                self._write([request], metrics_line)
+            yield
+        if METRICS in self._senders:
+            self._senders[METRICS].offer(requests)
 
     def send_events(self, events: Sequence[LogEvent]) -> None:
         """Hand events, observed now, to every output; never waits for a network."""
@@ -69,10 +91,13 @@ class Outputs:
         return bool(self._files) or signal in self._senders
 
     def _hand_out(self, signal: Signal, requests: Sequence[bytes], as_line: Callable[[bytes], bytes]) -> None:
-        for file in self._files:
-            file.offer(requests, as_line)
+        self._write(requests, as_line)
         if signal in self._senders:
             self._senders[signal].offer(requests)
+
+    def _write(self, requests: Sequence[bytes], as_line: Callable[[bytes], bytes]) -> None:
+        for file in self._files:
+            file.offer(requests, as_line)
 
     def _on_terminal(self, write: Callable[[], None]) -> None:
         try:

@@ -114,7 +114,7 @@ class Kubernetes:
 
 @dataclass(frozen=True)
 class Metrics:
-    """What is measured (not in this version)."""
+    """What is measured."""
 
     groups: tuple[str, ...] = setting(
         "OTEL_KERNEL_METRICS", list_of(one_of(*METRIC_GROUPS)), ",".join(METRIC_GROUPS), "groups of metrics to export"
@@ -219,6 +219,9 @@ def _refuse_what_cannot_be_together(settings: Settings) -> None:
         exporter.refuse_contradictions()
 
 
+_MEASURED = frozenset({"groups", "interval_ms", "throttle_threshold_percent"})
+
+
 def _notices(settings: Settings) -> Iterator[str]:
     if settings.otlp.disabled and settings.otlp.has_endpoint:
         yield "OTEL_SDK_DISABLED=true: nothing is sent by OTLP"
@@ -228,6 +231,8 @@ def _notices(settings: Settings) -> Iterator[str]:
                 yield f"no OTEL_EXPORTER_OTLP_{signal}_ENDPOINT: {signal.lower()} are not sent by OTLP"
     for group in (settings.kubernetes, settings.metrics, settings.bridge):
         for each in fields(group):
+            if each.name in _MEASURED:
+                continue
             known, value = each.metadata["setting"], getattr(group, each.name)
             if value not in (each.default, "off"):
                 yield f"{known.variables[0]} is set, but this version does not act on it"

@@ -38,7 +38,7 @@ def opened(environ: dict[str, str], health: Health | None = None) -> Outputs:
 def everything(outputs: Outputs) -> None:
     """Send one of each and close."""
     outputs.send(BIRTH)
-    outputs.send_metrics(COLLECTED)
+    list(outputs.send_metrics(COLLECTED))
     outputs.send_events([EVENT])
     outputs.close()
 
@@ -128,7 +128,7 @@ def test_metrics_do_not_push_out_births() -> None:
     points = tuple(Number({"k": "v" * 200}, 1, 2, each) for each in range(4000))
     many = [replace(COLLECTED[0], scopes={"s": (replace(CPU, points=points),)})]
     for _ in range(8):
-        outputs.send_metrics(many)
+        list(outputs.send_metrics(many))
     counts = health.snapshot()
     assert counts[Counter.METRICS_DROPPED] > 0
     assert counts[Counter.EXPORT_DROPPED] == 0
@@ -166,7 +166,7 @@ def test_a_file_gets_everything(tmp_path: Path) -> None:
 def test_the_terminal_shows_births_and_events_and_no_metrics(capsys: pytest.CaptureFixture[str]) -> None:
     """Metrics write nothing to the terminal, an event one line."""
     outputs = opened({"OTEL_KERNEL_OUTPUT": "terminal"})
-    outputs.send_metrics(COLLECTED)
+    list(outputs.send_metrics(COLLECTED))
     outputs.send_events([EVENT, EVENT])
     assert capsys.readouterr().out == "otel_kernel.oom_kill web-0 - killed\n" * 2
     outputs.send(BIRTH)

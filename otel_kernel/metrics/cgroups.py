@@ -1,6 +1,7 @@
 """What the files of one cgroup say."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from otel_kernel.metrics.judge import Judge
@@ -29,6 +30,11 @@ class Reading(NamedTuple):
     limits: Limits = Limits(None, None, 0)
     is_whole: bool = True  # nothing was there that could not be read
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether there was nothing to be read."""
+        return self.usage_ns is None and self.memory_bytes is None and not any(self.pressures)
+
 
 class CgroupReader:
     """Reads cgroups, each from the hierarchies that tell of it. `groups` are those of the settings."""
@@ -55,6 +61,10 @@ class CgroupReader:
         usage_ns, throttling = self._cpu(path) if "cpu" in self._groups else (None, None)
         limits = self._limits.read(path, now_unix_ns)
         return Reading(usage_ns, throttling, limits=limits, is_whole=self._judge.failures == failures)
+
+    def is_there(self, path: str) -> bool:
+        """Whether the cgroup has not been removed."""
+        return Path(f"{self._at.pods}{path}").exists()
 
     def forget(self, path: str) -> None:
         """Close what is open of a cgroup that is gone."""

@@ -4,7 +4,7 @@ For the thread that feeds the directory. `attend` wants to be called whenever so
 readable, `collect` once in each export interval.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,7 +38,8 @@ class Plan:
 
     cgroup_root: Path
     proc_root: Path
-    node_name: str
+    node_name: str | None  # k8s.node.name; None: not known
+    instance: str  # what tells this node's agent from others: the node's name, else the host's
     groups: frozenset[str]  # of settings.METRIC_GROUPS
     throttle_threshold_percent: int
 
@@ -74,7 +75,7 @@ class Collection:
             plan.throttle_threshold_percent,
         )
         self._agent = AgentRow(health, self._judge)
-        self._node_name = plan.node_name
+        self._resource = _resource(plan)
         self._node: ResourceSeries | None = None
         self._attended = -1
         self._last_ns = 0
@@ -96,14 +97,20 @@ class Collection:
 
     def collect(self, now: Moment) -> list[ResourceMeasurements]:
         """Return the points of all resources, ends before beginnings."""
+        return [each for each in self.steps(now) if each is not None]
+
+    def steps(self, now: Moment) -> Iterator[ResourceMeasurements | None]:
+        """Yield the points of all resources, ends before beginnings; often None, as a node has thousands of files.
+
+        Between two steps the directory may be fed and `attend` be called. All steps of one collection precede the next.
+        """
         now = self._steady(now)
         self.attend(now)
         pods, removed = self._directory.pods(), self._directory.take_removed()
-        told = list(self._pods.collect(pods, removed, now))
+        yield from self._pods.collect(pods, removed, now)
         for lag_s in self._pods.new_lags_s():
             self._agent.named(lag_s)
-        told.append(self._of_node(len(pods), now))
-        return [each for each in told if each is not None]
+        yield self._of_node(len(pods), now)
 
     def take_events(self) -> list[LogEvent]:
         """Return the log events since the last call."""
@@ -124,16 +131,13 @@ class Collection:
     def _of_node(self, pods: int, now: Moment) -> ResourceMeasurements | None:
         if self._node is None:
             began_ns = min(self._agent.began_unix_ns, now.unix_ns)
-            self._node = ResourceSeries("node", self._node_resource(), Start(began_ns, began_ns))
+            self._node = ResourceSeries("node", self._resource, Start(began_ns, began_ns))
         samples: list[Sample] = []
         if "births" in self._groups:
             samples += self._births.samples()
         if "agent" in self._groups:
             samples += self._agent.samples(pods, self._figures())
         return self._node.tell(samples, now.unix_ns)
-
-    def _node_resource(self) -> Attributes:
-        return {"k8s.node.name": self._node_name, "service.instance.id": self._node_name}
 
     def _steady(self, now: Moment) -> Moment:
         # A store that gets a point older than the last of its series may refuse the whole request. Where the clock was
@@ -145,3 +149,8 @@ class Collection:
         else:
             self._last_ns = max(now.unix_ns, self._last_ns + CLOSEST_NS)
         return Moment(self._last_ns, now.boot_ns)
+
+
+def _resource(plan: Plan) -> Attributes:
+    known = {} if plan.node_name is None else {"k8s.node.name": plan.node_name}
+    return {**known, "service.instance.id": plan.instance}

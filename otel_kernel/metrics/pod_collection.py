@@ -13,7 +13,7 @@ from otel_kernel.metrics.points import ResourceMeasurements
 from otel_kernel.metrics.samples import Sample, Samples, Source, Target
 from otel_kernel.metrics.series import CLOSEST_NS, ResourceSeries
 from otel_kernel.metrics.throttling import ContainerThrottling
-from otel_kernel.pods.directory import Container, Pod, Removed
+from otel_kernel.pods.directory import Cgroup, Container, Pod, Removed
 
 NAME_AWAITED_NS = 30_000_000_000
 _NOT_MEASURED = Samples(())
@@ -48,15 +48,19 @@ class PodCollection:
         self._endings.watch(there)
 
     def collect(self, pods: Sequence[Pod], removed: Iterable[Removed], now: Moment) -> Told:
-        """Yield the points of every pod and container, and the ends of those that are gone, these first."""
+        """Yield the points of every pod and container, and the ends of those that are gone, these first.
+
+        Between two steps there may be calls of `attend`, not of `collect`.
+        """
         for each in removed:
             yield from self._removed(each, now)
         ready = [pod for pod in pods if pod.containers and _is_ready(pod, now)]
-        measured = [source.read(ready, now.unix_ns) for source in self._sources]
+        for source in self._sources:
+            yield from source.begin(ready, now.unix_ns)
         for pod in pods:
             track = self._pods[key(pod.cgroup)]
             if pod.containers and _is_ready(pod, now):
-                yield from self._pod(track, measured, now)
+                yield from self._pod(track, now)
             elif track.series is not None:  # it holds no container any more, and may get one again
                 yield track.series.tell((), now.unix_ns)
 
@@ -87,10 +91,16 @@ class PodCollection:
 
     # What is there
 
-    def _pod(self, track: PodTrack, measured: Measured, now: Moment) -> Told:
-        readings = {each: self._read(each, now) for each in track.containers.values()}
-        for each, reading in readings.items():
-            track.add_throttling(each, reading)
+    def _pod(self, track: PodTrack, now: Moment) -> Told:
+        readings: dict[ContainerTrack, Reading] = {}
+        for each in track.present:
+            reading = self._read(each, now)
+            if not self._is_gone(each.container.cgroup, reading):
+                readings[each] = reading
+                track.add_throttling(each, reading)
+            yield None
+        measured = [source.read(track.pod, now.unix_ns) for source in self._sources]
+        yield None
         yield from self._of_pod(track, measured, now)
         names = {
             each.container.name: each for each in sorted(readings, key=_age) if each.container.name
@@ -112,9 +122,15 @@ class PodCollection:
             return self._reader.read_cpu(path, now.unix_ns)
         return self._reader.read(path, now.unix_ns, of_pod=False)
 
+    def _is_gone(self, cgroup: Cgroup, reading: Reading) -> bool:
+        # Its series end with the notice of its removal, which has yet to come: by then its last values are known.
+        return reading.is_empty and not self._reader.is_there(cgroup.path)
+
     def _of_pod(self, track: PodTrack, measured: Measured, now: Moment) -> Told:
         pod = track.pod
         reading = self._reader.read(pod.cgroup.path, now.unix_ns, of_pod=True)
+        if self._is_gone(pod.cgroup, reading):
+            return
         track.add_own_throttling(reading)
         resource = track.resource
         if track.series is not None and track.series.resource != resource:

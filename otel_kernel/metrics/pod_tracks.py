@@ -44,6 +44,12 @@ class PodTrack:
     ended_ns: dict[str, int] = field(default_factory=dict)  # by container name: when the last of that name was ended
 
     @property
+    def present(self) -> list[ContainerTrack]:
+        """Those of its containers that are there; what of the others has yet to be told is their end."""
+        there = [self.containers.get(key(container.cgroup)) for container in self.pod.containers]
+        return [track for track in there if track is not None]
+
+    @property
     def resource(self) -> Attributes:
         """Its resource."""
         return {**self.pod.resource, "service.instance.id": self.pod.uid}

@@ -49,9 +49,13 @@ class ProcessSource:
         """The kernel's own counters count since the namespace was made."""
         return None
 
-    def read(self, pods: Sequence[Pod], now_unix_ns: int) -> dict[Target, Samples]:
-        """Return what is measured now, of these pods and their containers."""
-        return {target: samples for pod in pods for target, samples in self._of_pod(pod, now_unix_ns)}
+    def begin(self, pods: Sequence[Pod], now_unix_ns: int) -> Iterator[None]:  # noqa: ARG002 - what all sources take
+        """Each pod is read by itself."""
+        return iter(())
+
+    def read(self, pod: Pod, now_unix_ns: int) -> dict[Target, Samples]:
+        """Return what is measured now, of a pod and its containers."""
+        return dict(self._of_pod(pod, now_unix_ns))
 
     def take_last(self, pod_uid: str, container_id: str) -> Sequence[Sample]:  # noqa: ARG002 - what all sources take
         """Forget a container that is gone; there is nothing to be read through it any more."""

@@ -1,6 +1,6 @@
 """What a source measured, before it becomes points: the vocabulary between sources and series."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from otel_kernel.metrics.points import Exemplar, Value
@@ -46,8 +46,11 @@ class Source(Protocol):
     def since_boot_ns(self) -> int | None:
         """Since when its counters count, in boot time; None: since the cgroup was made."""
 
-    def read(self, pods: Sequence[Pod], now_unix_ns: int) -> Mapping[Target, Samples]:
-        """Return what is measured now, of these pods and their containers."""
+    def begin(self, pods: Sequence[Pod], now_unix_ns: int) -> Iterator[None]:
+        """Take in what is the same for all of these pods; yields where a caller may do something else for a while."""
+
+    def read(self, pod: Pod, now_unix_ns: int) -> Mapping[Target, Samples]:
+        """Return what is measured of a pod and its containers in the collection that began last."""
 
     def take_last(self, pod_uid: str, container_id: str) -> Sequence[Sample]:
         """Return the last values of a container that is gone, once; nothing when they are not known."""

@@ -1,6 +1,6 @@
 """Measurements as requests of the OpenTelemetry protocol."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.metrics.v1 import metrics_pb2 as otlp
@@ -11,7 +11,7 @@ from otel_kernel.metrics.catalogue import METRICS, Metric
 from otel_kernel.metrics.points import Exemplar, Histogram, Measurement, Number, ResourceMeasurements, Value
 from otel_kernel.telemetry.attributes import INT64, set_value, utf8, wire_attributes
 from otel_kernel.telemetry.encode import REQUEST_LIMIT_BYTES, SCHEMA_URL, Host
-from otel_kernel.telemetry.packing import packed, parts
+from otel_kernel.telemetry.packing import packing, parts
 
 NO_VALUE = otlp.DATA_POINT_FLAGS_NO_RECORDED_VALUE_MASK
 CUMULATIVE = otlp.AGGREGATION_TEMPORALITY_CUMULATIVE
@@ -33,7 +33,15 @@ class MetricsEncoder:
     def encode(
         self, collected: Iterable[ResourceMeasurements], *, limit_bytes: int = REQUEST_LIMIT_BYTES
     ) -> tuple[bytes, ...]:
-        """Return serialised `ExportMetricsServiceRequest`s of at most `limit_bytes` each; a point is not cut.
+        """Return all that `encoding` yields."""
+        return tuple(said for said in self.encoding(collected, limit_bytes=limit_bytes) if said is not None)
+
+    def encoding(
+        self, collected: Iterable[ResourceMeasurements], *, limit_bytes: int = REQUEST_LIMIT_BYTES
+    ) -> Iterator[bytes | None]:
+        """Yield serialised `ExportMetricsServiceRequest`s of at most `limit_bytes` each; a point is not cut.
+
+        None is yielded after each resource, so that a caller may do something else for a while.
 
         One ResourceMetrics for each resource, equal ones merged by value: receivers that index by resource keep only
         the last of two (as the SDK's encoder does). Raises KeyError for a metric that the catalogue does not have.
@@ -44,7 +52,7 @@ class MetricsEncoder:
             if items:
                 by_resource.setdefault(frozenset(each.resource.items()), []).extend(items)
         self._resources = {key: self._resources.get(key) or self._resource(key) for key in by_resource}
-        return packed((self._parts(key, items, limit_bytes) for key, items in by_resource.items()), limit_bytes)
+        yield from packing((self._parts(key, items, limit_bytes) for key, items in by_resource.items()), limit_bytes)
 
     def _parts(self, key: Key, items: Sequence[Scoped], limit_bytes: int) -> list[bytes]:
         said = self._say(key, items)

@@ -4,7 +4,7 @@ Requests of OTLP are lists of resources, and lists written one after the other a
 repeated fields): serialised requests are joined as bytes.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
 Item = TypeVar("Item")
@@ -24,16 +24,22 @@ def parts(items: Sequence[Item], say: Callable[[Sequence[Item]], bytes], limit_b
 
 def packed(resources: Iterable[Sequence[bytes]], limit_bytes: int) -> tuple[bytes, ...]:
     """Return requests with the parts of all resources, never two parts of one in a request: one might be lost."""
-    requests: list[bytes] = []
+    return tuple(request for request in packing(resources, limit_bytes) if request is not None)
+
+
+def packing(resources: Iterable[Sequence[bytes]], limit_bytes: int) -> Iterator[bytes | None]:
+    """Yield what `packed` returns, each request when it is full; None after a resource that filled none."""
     filling: list[bytes] = []
     size_bytes = 0
     for said in resources:
         if len(said) > 1:
-            requests += said
+            yield from said
             continue
         if filling and size_bytes + len(said[0]) > limit_bytes:
-            requests.append(b"".join(filling))
+            yield b"".join(filling)
             filling, size_bytes = [], 0
         filling += said
         size_bytes += sum(map(len, said))
-    return (*requests, b"".join(filling)) if filling else tuple(requests)
+        yield None
+    if filling:
+        yield b"".join(filling)

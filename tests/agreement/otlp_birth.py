@@ -58,7 +58,7 @@ def read_births(path: Path, uid: str) -> list[Birth]:
     spans: dict[str, list[Span]] = {}
     lines = path.read_text().split("\n")[:-1] if path.exists() else []
     for line in lines:
-        if uid in line:
+        if uid in line and line.startswith('{"resourceSpans"'):
             for span in _spans(json.loads(line)):
                 spans.setdefault(span.trace_id, []).append(span)
     found = [Birth(tuple(of_trace)) for of_trace in spans.values()]

@@ -84,7 +84,7 @@ class FakeNode:
 
     def collection(self, *sources: Source, groups: frozenset[str] = frozenset(METRIC_GROUPS)) -> Collection:
         """Return a collection of this node."""
-        plan = Plan(self.root / "cgroup", self.root / "proc", "node-1", groups, 25)
+        plan = Plan(self.root / "cgroup", self.root / "proc", "node-1", "node-1", groups, 25)
         return Collection(self.directory, plan, Health(), sources)
 
     def make(self, path: str, figures: Figures = Figures(), *, told: bool = True) -> None:

@@ -52,7 +52,7 @@ class Node:
         self.roots = [root for root in dict.fromkeys(found) if root is not None]
         self.watch = Watch(Path(self.at.pods), Path("/proc"), LAYOUT)
         self.collection = Collection(
-            self.directory, Plan(CGROUPS, Path("/proc"), "here", frozenset(METRIC_GROUPS), 25), Health()
+            self.directory, Plan(CGROUPS, Path("/proc"), "here", "here", frozenset(METRIC_GROUPS), 25), Health()
         )
         self.pod = f"/kubepods/burstable/pod{self.uid}"
         self.make(self.pod)

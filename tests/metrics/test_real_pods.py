@@ -46,7 +46,7 @@ class Agent:
         """Begin to watch this machine."""
         self.watch = Watch(Path(controllers.find(CGROUPS).pods), PROC, LAYOUT)
         self.collection = Collection(
-            self.directory, Plan(CGROUPS, PROC, "here", frozenset(METRIC_GROUPS), 25), Health()
+            self.directory, Plan(CGROUPS, PROC, "here", "here", frozenset(METRIC_GROUPS), 25), Health()
         )
 
     def look(self, seconds: float) -> None:
