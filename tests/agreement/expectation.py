@@ -29,39 +29,35 @@ class Pod:
 
 
 @dataclass(frozen=True, slots=True)
-class Total:
-    """How many calls were made. Two things strace cannot know, see Process.uncertain_calls and .unseen_calls."""
+class Count:
+    """A number that strace knows, or knows the bounds of: see Process.undetermined and .unseen_calls."""
 
-    calls: int
-    uncertain: int = 0
-    unseen: int = 0
+    least: int
+    most: int
 
-    def __add__(self, other: "Total") -> "Total":
-        return Total(self.calls + other.calls, self.uncertain + other.uncertain, self.unseen + other.unseen)
+    def __add__(self, other: "Count") -> "Count":
+        return Count(self.least + other.least, self.most + other.most)
+
+    def __contains__(self, number: object) -> bool:
+        return isinstance(number, int) and self.least <= number <= self.most
 
     def __str__(self) -> str:
-        least, most = self.calls - self.uncertain, self.calls + self.unseen
-        return str(self.calls) if least == most else f"{least} to {most}"
+        return str(self.least) if self.least == self.most else f"{self.least} to {self.most}"
 
-    def allows(self, calls: int | None) -> bool:
-        """Return whether a count agrees."""
-        return calls is not None and self.calls - self.uncertain <= calls <= self.calls + self.unseen
+
+def exactly(number: int) -> Count:
+    """Return a count that is known."""
+    return Count(number, number)
 
 
 @dataclass(frozen=True, slots=True)
-class Opens:
-    """How often openat and openat2 were called. `cut`: the thread was ended in the call, perhaps before it began."""
+class ProcessCounts:
+    """What the trace must say of one process; of a serving shim until its hand-over."""
 
-    calls: int = 0
-    failed: int = 0
-    cut: int = 0
-
-    def __add__(self, other: "Opens") -> "Opens":
-        return Opens(self.calls + other.calls, self.failed + other.failed, self.cut + other.cut)
-
-    def allows(self, calls: int, failed: int) -> bool:
-        """Return whether the two counts agree."""
-        return self.calls - self.cut <= calls <= self.calls and failed == self.failed
+    syscalls: Count
+    opens: Count  # openat and openat2
+    failed_opens: Count
+    undetermined: tuple[Call, ...]  # why the bounds differ
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +65,8 @@ class Expectation:
     """What the trace must say."""
 
     threads: dict[int, list[Step]]
-    processes: dict[int, Total]  # the calls of each that began and ended inside the birth
-    opens: dict[int, Opens]  # of the same
-    syscalls: Total
-    counts: dict[str, int]
+    processes: dict[int, ProcessCounts]
+    counts: dict[str, Count]
 
 
 def expect(roles: Roles, pod: Pod) -> Expectation:
@@ -81,18 +75,40 @@ def expect(roles: Roles, pod: Pod) -> Expectation:
     daemons = _DaemonCalls(roles, pod, lineages)
     drawn = [call for process in lineages for call in process.calls if _is_drawn(call)]
     drawn += [call for call in daemons.matched if _is_drawn(call)]
-    whole = [process for process in lineages if not process.handed_over]
+    of_calls = _counts(lineages, drawn) | {"cgroup_writes": _cgroup_writes(lineages, daemons)}
     return Expectation(
         threads=_by_thread(drawn),
-        processes={process.pid: _total(process) for process in whole},
-        opens={process.pid: _opens(process.calls) for process in whole},
-        syscalls=sum(map(_total, lineages), Total(0)),
-        counts=_counts(lineages, drawn) | {"cgroup_writes": _cgroup_writes(lineages, daemons)},
+        processes={process.pid: process_counts(process) for process in lineages},
+        counts={"threads": total(map(_threads, lineages))} | {name: exactly(n) for name, n in of_calls.items()},
     )
 
 
-def _total(process: Process) -> Total:
-    return Total(len(process.calls), process.uncertain_calls, process.unseen_calls)
+def total(counts: Iterable[Count]) -> Count:
+    """Return the sum of counts."""
+    return sum(counts, exactly(0))
+
+
+def process_counts(process: Process) -> ProcessCounts:
+    """Return what the trace must say of one process."""
+    opens = [call for call in process.calls if call.name in OPENS]
+    failed = [call for call in opens if call.value is not None and call.value < 0]
+    untold = sum(call.value is None for call in opens)  # whether they failed
+    unknown = process.unseen_calls + sum(call.is_nameless for call in process.calls)
+    return ProcessCounts(
+        _count(process.calls, process, process.unseen_calls),
+        _count(opens, process, unknown),
+        _count(failed, process, untold + unknown),
+        tuple(process.undetermined),
+    )
+
+
+def _threads(process: Process) -> Count:
+    return _count(process.threads, process)
+
+
+def _count(calls: list[Call], process: Process, more: int = 0) -> Count:
+    undetermined = sum(any(call is other for other in process.undetermined) for call in calls)
+    return Count(len(calls) - undetermined, len(calls) + more)
 
 
 def _is_drawn(call: Call) -> bool:
@@ -106,18 +122,11 @@ def _by_thread(calls: Iterable[Call]) -> dict[int, list[Step]]:
     return threads
 
 
-def _opens(calls: list[Call]) -> Opens:
-    values = [call.value for call in calls if call.name in OPENS]
-    failed = sum(value is not None and value < 0 for value in values)
-    return Opens(len(values), failed, values.count(None))
-
-
 def _counts(lineages: list[Process], drawn: list[Call]) -> dict[str, int]:
     done = [call for call in drawn if call.value is not None and call.value >= 0]
     made = [len(_new_namespaces(call)) for call in done]
     return {
         "processes": len(lineages),
-        "threads": sum(process.threads for process in lineages),
         "execs": sum(process.execs for process in lineages),
         "clones": sum(call.name in CLONES for call in done),
         "mounts": sum(_is_mount(call) for call in done),

@@ -1,7 +1,6 @@
 """Which processes of a strace log take part in a birth, and until when: the contract's rules, from strace alone."""
 
 from dataclasses import dataclass, field
-from decimal import Decimal
 from enum import Enum
 from pathlib import PurePath
 
@@ -11,9 +10,6 @@ CLONES = frozenset({"clone", "clone3", "fork", "vfork"})
 EXECS = frozenset({"execve", "execveat"})
 RUNTIME_VERBS = frozenset({"create", "run", "start", "restore"})
 OPTIONS_WITH_VALUE = frozenset({"--root", "--log", "--log-format", "--criu", "--rootless", "--log-level"})
-# How long after strace has let it go on a thread may still be waiting for a CPU.
-SCHEDULING_S = Decimal("0.002")
-
 
 BEGUN, ENTERED, RETURNED = range(3)  # what one line of the log tells, in this order
 
@@ -43,9 +39,9 @@ class Process:
     container_id: str | None = None  # what its lineage was begun for
     network_namespace: str | None = None  # the file that CNI was given
     calls: list[Call] = field(default_factory=list)
-    uncertain_calls: int = 0  # a serving shim's, about the time of its hand-over
-    unseen_calls: int = 0  # at most: see Thread.was_cut_between_calls
-    threads: int = 0
+    undetermined: list[Call] = field(default_factory=list)  # of the calls: see _hand_over
+    unseen_calls: int = 0  # at most: see Thread.cut_after
+    threads: list[Call] = field(default_factory=list)  # the calls that made them
     execs: int = 0
 
 
@@ -83,7 +79,7 @@ class _Play:
         parent = self._process[id(making_thread)]
         if not makes_process(maker):
             self._process[id(thread)] = parent
-            parent.threads += parent.role in {Role.CANDIDATE, Role.LINEAGE}
+            parent.threads += [maker] if _is_in(maker, parent.calls) else []
             return
         role = Role.CANDIDATE if parent.role is Role.DAEMON else parent.role
         child = Process(thread.id, parent, role, maker, parent.root_changed, parent.root_moved)
@@ -115,7 +111,9 @@ class _Play:
     def end(self) -> None:
         """The log's end."""
         for thread in self._threads:
-            self._process[id(thread)].unseen_calls += thread.was_cut_between_calls
+            process = self._process[id(thread)]
+            before = [thread.calls[count - 1] if count else self._makers[id(thread)][0] for count in thread.cut_after]
+            process.unseen_calls += sum(_is_in(call, process.calls) for call in before)
 
     def _exec(self, process: Process, call: Call) -> None:
         process.arguments = strings(call.arguments[1 if call.name == "execve" else 2])
@@ -195,14 +193,22 @@ def _decide(process: Process, environment: list[str]) -> None:
 
 
 def _hand_over(shim: Process, child: Process, call: Call) -> None:
-    """The first runtime child of a shim makes it a daemon. What its other threads do meanwhile counts, or does not."""
+    """The first runtime child of a shim makes it a daemon, by its exec `call`, which returns now.
+
+    strace tells of a call's entry before the kernel begins it, and of its return afterwards: what another thread's call
+    returned before that exec was entered is the birth's, what it entered after the exec's return is the daemon's. A
+    call that lasts over either may have begun before or after. Nothing bounds how long that takes: a thread that strace
+    has let go on waits for a CPU, 100 ms and more on a busy machine. The clone that made the child came before.
+    """
     if shim.role is not Role.LINEAGE or not _is_shim(shim.arguments):
         return
     shim.role, shim.handed_over = Role.DAEMON, True
-    for other in shim.calls:
-        in_flight = other.returned is None or other.returned > call.entered
-        just_begun = call.entered_s - other.entered_s < SCHEDULING_S
-        shim.uncertain_calls += in_flight and just_begun and other is not child.made_by
+    lasting = [other for other in shim.calls if other.returned is None or other.returned > call.entered]
+    shim.undetermined = [other for other in lasting if other is not child.made_by]
+
+
+def _is_in(call: Call, calls: list[Call]) -> bool:
+    return any(call is other for other in calls)
 
 
 def _is_shim(arguments: list[str]) -> bool:

@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 
 LINE = re.compile(r"(\d+) +(\d+\.\d+) (.*)", re.DOTALL)
-# `???`: the thread was killed while it was stopped for strace, before strace could ask what it calls.
 NAME = re.compile(r"(\w+|\?\?\?)\(")
+# The thread was killed while it was stopped for strace, before strace could ask what it calls; or strace asked, and was
+# told a result, an errno, in the number's place.
+NAMELESS = re.compile(r"\?\?\?|syscall_0xf{8}[0-9a-f]{8}")
 RESUMED = re.compile(r"<\.\.\. (\w+|\?\?\?) resumed>")
 UNFINISHED = re.compile(r" ?<(?:unfinished|detached|pid changed to \d+) \.\.\.>$")
 ENDED = re.compile(r"\+\+\+ (?:exited with \d+|killed by \w+(?: \(core dumped\))?) \+\+\+$")
@@ -38,6 +40,11 @@ class Call:
     host_id: int | None = None  # clone family: the child as strace's own PID namespace counts it
 
     @property
+    def is_nameless(self) -> bool:
+        """Whether strace could not tell what was called."""
+        return NAMELESS.fullmatch(self.name) is not None
+
+    @property
     def arguments(self) -> list[str]:
         """The arguments as strace prints them, without descriptors' names of fields inside structures."""
         return split_arguments(self.text)[0]
@@ -50,16 +57,10 @@ class Thread:
     id: int
     began: int  # line
     calls: list[Call] = field(default_factory=list)
-    ended: bool = False
-
-    @property
-    def was_cut_between_calls(self) -> bool:
-        """Whether it was ended by another thread after a call had returned.
-
-        It may have been about to make one more: one that is killed in strace's stop at the entry of a call never
-        makes it, and strace may not hear of that stop, but the tracepoint sys_exit tells (ptrace_report_syscall_entry).
-        """
-        return self.ended and bool(self.calls) and self.calls[-1].returned is not None
+    # After how many of its calls another thread ended it while it made none. It may have been about to make one more:
+    # one that is killed in strace's stop at the entry of a call never makes it, and strace may not hear of that stop,
+    # but the tracepoint sys_exit tells (kernel/entry/common.c: syscall_trace_enter).
+    cut_after: list[int] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -91,8 +92,8 @@ class _Reader:
             raise UnreadableLineError(f"line {number}: {line[:200]!r}")
         thread, seconds, text = int(found[1]), Decimal(found[2]), found[3]
         if ENDED.match(text):
-            self._thread(thread, number)
-            self._alive.pop(thread).ended = True
+            _cut(self._thread(thread, number))
+            self._alive.pop(thread)
             self._open.pop(thread, None)
         elif superseded := SUPERSEDED.match(text):
             self._supersede(thread, int(superseded[1]))
@@ -133,6 +134,7 @@ class _Reader:
         """The thread's execve succeeded: it goes on as the process's leader, which was ended in what it did."""
         call = self._open.pop(thread)
         self._alive.pop(thread).calls.remove(call)
+        _cut(self._alive[leader])
         call.thread = leader
         self._alive[leader].calls.append(call)
         self._open[leader] = call
@@ -144,6 +146,11 @@ def read_log(lines: Iterable[str]) -> Log:
     for number, line in enumerate(lines, 1):
         reader.read(number, line)
     return reader.log
+
+
+def _cut(thread: Thread) -> None:
+    if not thread.calls or thread.calls[-1].returned is not None:
+        thread.cut_after.append(len(thread.calls))
 
 
 def _finish(call: Call, number: int, text: str) -> None:

@@ -104,6 +104,13 @@ def test_a_call_cut_by_its_threads_end_never_returns() -> None:
     )
     assert [call.value for call in (cut, refused, ended)] == [None, None, None]
     assert [call.name for call in (cut, refused, ended)] == ["futex", "???", "exit_group"]
+    assert [call.is_nameless for call in (cut, refused, ended)] == [False, True, False]
+
+
+def test_a_number_that_was_a_result_names_no_call() -> None:
+    """Asked too late what a killed thread calls, the kernel tells the error in the number's place."""
+    (call,) = calls("7 syscall_0xfffffffffffffffe(0x1, 0, 0, 0, 0x7ffccb19f527, 0x7fbf035026c0 <unfinished ...>")
+    assert call.is_nameless
 
 
 def test_an_execve_of_another_thread_returns_in_the_processs_leader() -> None:

@@ -69,7 +69,7 @@ def units(birth: Birth) -> list[str]:
     return [unit.name for unit in birth.at("unit")]
 
 
-def assert_whole(birth: Birth, born: BornPod) -> None:
+def assert_whole(birth: Birth, born: BornPod, completion: str = "quiet") -> None:
     """Assert what holds for each birth that went well and that the agent saw from its start."""
     pod = born.pod
     containers = (*pod.init_containers, *pod.containers)
@@ -79,7 +79,7 @@ def assert_whole(birth: Birth, born: BornPod) -> None:
         "k8s.pod.name": (birth.root.resource.get("k8s.pod.name"), pod.name),
         "k8s.namespace.name": (birth.root.resource.get("k8s.namespace.name"), pod.namespace),
         "error": (birth.root.error, None),
-        "completion": (birth.count("completion"), "quiet"),
+        "completion": (birth.count("completion"), completion),
         "containers": (birth.count("containers"), len(containers)),
         "units": (
             [name for name in units(birth) if not name.startswith("run ")],
