@@ -2,6 +2,8 @@
 
 #define WAIT_NS 1000000
 
+static __always_inline bool is_open(u32 shape) { return shape == OPENAT || shape == OPEN_DRAWN; }
+
 // sys_enter(struct pt_regs *regs, long id)
 int on_sys_enter(struct bpf_raw_tracepoint_args *ctx) {
   u64 id = bpf_get_current_pid_tgid();
@@ -35,7 +37,9 @@ int on_sys_enter(struct bpf_raw_tracepoint_args *ctx) {
     COUNT(compat);
     return 0;
   }
-  if (shape_of(nr) < DRAWN) return 0;
+  u32 shape = shape_of(nr);
+  if (is_open(shape)) __sync_fetch_and_add(&p->openat, 1);
+  if (shape < DRAWN) return 0;
   tails.call(ctx, TAIL_ENTER);
   COUNT(lost_tail);
   return 0;
@@ -62,10 +66,10 @@ static __always_inline int exit_of_daemon(struct bpf_raw_tracepoint_args *ctx, u
   return 0;
 }
 
-static __always_inline void count_kind(struct bpf_raw_tracepoint_args *ctx, struct process *p, u32 shape, s64 result) {
-  if (shape == OPENAT || shape == OPEN_DRAWN) {
-    __sync_fetch_and_add(&p->openat, 1);
-    if (result < 0) __sync_fetch_and_add(&p->openat_errors, 1);
+static __always_inline void count_result(struct bpf_raw_tracepoint_args *ctx, struct process *p, u32 shape,
+                                         s64 result) {
+  if (is_open(shape) && result < 0) {
+    __sync_fetch_and_add(&p->openat_errors, 1);
   } else if (shape == WRITE && result > 0) {
     if (is_cgroup_file(file_of(first_argument(ctx)))) __sync_fetch_and_add(&p->cgroup_writes, 1);
   } else if (shape == CHROOT && result == 0 && p->root_moved) {
@@ -84,7 +88,8 @@ static __always_inline int exit_of_refused(struct bpf_raw_tracepoint_args *ctx, 
     return 0;
   }
   u32 shape = shape_of(nr);
-  count_kind(ctx, p, shape, ctx->args[1]);
+  if (is_open(shape)) __sync_fetch_and_add(&p->openat, 1);
+  count_result(ctx, p, shape, ctx->args[1]);
   if (shape < DRAWN) return 0;
   t->nr = nr;
   t->in_call = REFUSED_CALL;
@@ -113,7 +118,7 @@ int on_sys_exit(struct bpf_raw_tracepoint_args *ctx) {
   u64 nr = t->nr;
   if (nr == (u32)-1) return 0;
   u32 shape = shape_of(nr);
-  count_kind(ctx, p, shape, ctx->args[1]);
+  count_result(ctx, p, shape, ctx->args[1]);
   if (shape >= DRAWN) {
     tails.call(ctx, TAIL_EXIT);
     COUNT(lost_tail);

@@ -106,18 +106,21 @@ static void threads(long count, long times) {
     pthread_join(made[i], NULL);
 }
 
+static long forever = SYS_getppid;
+
 static void *call_forever(void *arg) {
   for (;;)
-    syscall(SYS_getppid);
+    syscall(forever, AT_FDCWD, "/nonexistent", O_RDONLY);
   return arg;
 }
 
 // Ends by exit_group while other threads are busy: they end at the same time on other CPUs.
-static void crowd(long count) {
+static void crowd(long count, long nr, long us) {
   pthread_t made[64];
+  if (nr) forever = nr;
   for (long i = 0; i < count; i++)
     if (pthread_create(&made[i], NULL, call_forever, NULL)) fail("thread");
-  usleep(300);
+  usleep(us ? us : 300);
   syscall(SYS_exit_group, 7);
 }
 
@@ -171,6 +174,28 @@ static void die_in_vfork(void) {
     syscall(SYS_nanosleep, &delay, NULL);
     _exit(0);
   }
+}
+
+// Whether a process waits in a system call of that number.
+static bool is_inside(pid_t pid, long nr) {
+  char path[64], text[256] = "";
+  snprintf(path, sizeof(path), "/proc/%d/syscall", pid);
+  int fd = open(path, O_RDONLY);
+  if (fd < 0 || read(fd, text, sizeof(text) - 1) < 0) fail(path);
+  close(fd);
+  return text[0] != 'r' && strtol(text, NULL, 10) == nr; // `running`
+}
+
+// Opens a FIFO that nobody writes to and is killed there.
+static void die_in_openat(const char *fifo) {
+  pid_t self = getpid();
+  if (fork() == 0) {
+    while (!is_inside(self, SYS_openat))
+      usleep(1000);
+    syscall(SYS_kill, self, SIGKILL);
+    _exit(0);
+  }
+  syscall(SYS_openat, AT_FDCWD, fifo, O_RDONLY);
 }
 
 static void execute(char **words) {
@@ -304,7 +329,7 @@ static void take(const char *name, char **words, int count) {
   else if (!strcmp(name, "threads"))
     threads(number(words, 0), number(words, 1));
   else if (!strcmp(name, "crowd"))
-    crowd(number(words, 0));
+    crowd(number(words, 0), count > 1 ? number(words, 1) : 0, count > 2 ? number(words, 2) : 0);
   else if (!strcmp(name, "child"))
     child(words);
   else if (!strcmp(name, "child-at"))
@@ -315,6 +340,8 @@ static void take(const char *name, char **words, int count) {
     spawn(words, count);
   else if (!strcmp(name, "die-in-vfork"))
     die_in_vfork();
+  else if (!strcmp(name, "die-in-openat"))
+    die_in_openat(words[0]);
   else if (!strcmp(name, "refuse"))
     refuse(number(words, 0), number(words, 1));
   else if (!strcmp(name, "compat"))

@@ -1,14 +1,18 @@
 """The counts in a process's end are exact."""
 
+import os
 import shutil
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from otel_kernel.kernel.events import Call, Fork
+from tests.agreement.expectation import process_counts
+from tests.agreement.roles import roles
 from tests.agreement.strace import Strace
-from tests.kernel.actors import Daemon, Kernel, Step, call, repeat
+from tests.kernel.actors import NR, Daemon, Kernel, Step, call, repeat
 
 pytestmark = pytest.mark.root
 AT_FDCWD = -100
@@ -32,6 +36,22 @@ def test_opens(daemon: Daemon, kernel: Kernel) -> None:
     seen = kernel.seen()
     assert (seen.end(ran.pid).openat, seen.end(ran.pid).openat_errors) == (23, 10)
     assert {each.name for each in seen.of(Call, ran.pid)} == {"execve"}
+
+
+def test_open_that_never_returns(daemon: Daemon, kernel: Kernel, tmp_path: Path) -> None:
+    """A process killed inside an openat has called it all the same."""
+    os.mkfifo(tmp_path / "fifo")
+    ran = daemon.run("runc create x", ("die-in-openat", tmp_path / "fifo"))
+    end = kernel.seen().end(ran.pid)
+    assert (ran.status, end.openat) == (signal.SIGKILL, 1)
+
+
+def test_refused_opens(daemon: Daemon, kernel: Kernel) -> None:
+    """An openat that seccomp refuses is one that failed."""
+    opens = repeat(9, "openat", AT_FDCWD, "s:/dev/null", 0)
+    ran = daemon.run("runc create x", opens, ("refuse", NR["openat"], 1), opens)
+    end = kernel.seen().end(ran.pid)
+    assert (end.openat, end.openat_errors) == (18, 9)
 
 
 def test_threads(daemon: Daemon, kernel: Kernel) -> None:
@@ -89,3 +109,20 @@ def test_agrees_with_strace(
     drawn = {"execve", "mount", "vfork", "clone3"}
     theirs = [(each.name, each.value) for each in of_process if each.name in drawn and "CLONE_THREAD" not in each.text]
     assert sorted((each.name, each.return_value) for each in seen.of(Call, ran.pid)) == sorted(theirs)
+
+
+def test_agrees_with_strace_on_threads_that_are_ended(
+    daemon: Daemon, kernel: Kernel, tmp_path: Path, require: Callable[[object, str], None]
+) -> None:
+    """Threads ended by another wherever they are: each call that strace saw counts once, an openat also as an open."""
+    require(shutil.which("strace"), "strace is not installed")
+    crowd = ("crowd", 8, NR["openat"], 100_000)
+    with Strace([daemon.pid], tmp_path / "log") as strace:
+        ran = [daemon.run("runc create x", crowd).pid for _ in range(5)]
+    seen = kernel.seen()
+    processes = {process.pid: process for process in roles(strace.log, strace.attached).lineages}
+    for pid in ran:
+        end, counts = seen.end(pid), process_counts(processes[pid])
+        assert end.syscalls in counts.syscalls
+        assert end.openat in counts.opens
+        assert end.openat_errors in counts.failed_opens

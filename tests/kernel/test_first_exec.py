@@ -4,7 +4,7 @@ import pytest
 
 from otel_kernel.kernel.events import Call, Decision, End, Ending, Exec, Role
 from otel_kernel.kernel.probes import KUBELET, RUNTIME_DAEMON
-from tests.kernel.actors import Daemon, Kernel, call
+from tests.kernel.actors import Daemon, Kernel, call, repeat
 
 pytestmark = pytest.mark.root
 POD = "0b5aa2a1-52c5-4e0d-9f0a-0d7b3c1c2d3e"
@@ -183,6 +183,22 @@ def test_hand_over(daemon: Daemon, kernel: Kernel) -> None:
     assert seen.end(start.pid).ending is Ending.EXIT
     assert seen.end(shim.pid).ending is Ending.HANDED_OVER
     assert seen.end(runtime.pid).ending is Ending.EXIT
+
+
+def test_counts_end_at_the_hand_over(daemon: Daemon, kernel: Kernel) -> None:
+    """The shim's calls count until its first runtime child has its program, and none after.
+
+    One of them, the wait for that child, may begin before or after.
+    """
+    pids = []
+    for earlier, later in ((1, 1), (102, 1), (1, 203)):
+        child = ("spawn", *daemon.words("runc create x"))
+        steps = (repeat(earlier, "getppid"), child, repeat(later, "getppid"))
+        pids.append(daemon.run(f"{SHIM} start", ("become", *daemon.words(SHIM, *steps))).pid)
+    seen = kernel.seen()
+    neither, before, after = (seen.end(pid).syscalls for pid in pids)
+    assert abs(before - neither - 101) <= 1
+    assert abs(after - neither) <= 1
 
 
 def test_after_the_hand_over(daemon: Daemon, kernel: Kernel) -> None:
