@@ -73,7 +73,7 @@ def expect(roles: Roles, pod: Pod) -> Expectation:
     """Return what a trace of the pod's birth must say."""
     lineages = [process for process in roles.lineages if process.container_id in pod.ids]
     daemons = _DaemonCalls(roles, pod, lineages)
-    drawn = [call for process in lineages for call in process.calls if _is_drawn(call)]
+    drawn = [call for of in lineages for call in of.calls if _is_drawn(call) and not of.is_late(call.entered)]
     drawn += [call for call in daemons.matched if _is_drawn(call)]
     of_calls = _counts(lineages, drawn) | {"cgroup_writes": _cgroup_writes(lineages, daemons)}
     return Expectation(
@@ -90,10 +90,12 @@ def total(counts: Iterable[Count]) -> Count:
 
 def process_counts(process: Process) -> ProcessCounts:
     """Return what the trace must say of one process."""
-    opens = [call for call in process.calls if call.name in OPENS]
-    failed = [call for call in opens if call.value is not None and call.value < 0]
-    untold = sum(call.value is None for call in opens)  # whether they failed
-    unknown = process.unseen_calls + sum(call.is_nameless for call in process.calls)
+    named = [call for call in process.calls if not call.is_nameless and not process.is_late(call.entered)]
+    unknown = len(process.calls) - len(named) + process.unseen_calls
+    opens = [call for call in named if call.name in OPENS]
+    told = [call for call in opens if call.returned is not None and not process.is_late(call.returned)]
+    failed = [call for call in told if call.value is not None and call.value < 0]
+    untold = len(opens) - len(told)  # whether they failed
     return ProcessCounts(
         _count(process.calls, process, process.unseen_calls),
         _count(opens, process, unknown),

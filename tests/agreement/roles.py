@@ -41,8 +41,16 @@ class Process:
     calls: list[Call] = field(default_factory=list)
     undetermined: list[Call] = field(default_factory=list)  # of the calls: see _hand_over
     unseen_calls: int = 0  # at most: see Thread.cut_after
+    ending: int | None = None  # the line of its first exit_group
     threads: list[Call] = field(default_factory=list)  # the calls that made them
     execs: int = 0
+
+    def is_late(self, line: int) -> bool:
+        """Return whether its threads were being ended: strace may have asked one that was gone.
+
+        It then tells of the call that another thread was asked about before. That there was a call is true.
+        """
+        return self.ending is not None and line > self.ending
 
 
 @dataclass(slots=True)
@@ -91,6 +99,8 @@ class _Play:
     def enter(self, thread: Thread, call: Call) -> None:
         """A call's beginning."""
         process = self._process[id(thread)]
+        if call.name == "exit_group" and process.ending is None:
+            process.ending = call.entered
         if process.role is Role.DAEMON:
             self.roles.daemon_calls.append((process, call))
         elif process.role in {Role.CANDIDATE, Role.LINEAGE}:

@@ -159,6 +159,28 @@ def test_a_thread_that_was_ended_between_calls_may_have_made_one_more() -> None:
     assert (of.opens, of.failed_opens) == (Count(1, 3), Count(0, 3))
 
 
+def test_what_strace_tells_of_threads_that_are_being_ended_is_not_believed() -> None:
+    """It may have asked one that was gone: then both the name and the result are those of another thread's call."""
+    played = play(
+        *fork(1, 10),
+        execve(10, "/usr/sbin/runc", "create", "web"),
+        "10 clone3({flags=CLONE_VM|CLONE_THREAD, exit_signal=0} => {parent_tid=[11]}, 88) = 11",
+        "10 clone3({flags=CLONE_VM|CLONE_THREAD, exit_signal=0} => {parent_tid=[12]}, 88) = 12",
+        '11 openat(AT_FDCWD, "/x", O_RDONLY <unfinished ...>',
+        "10 exit_group(0 <unfinished ...>",
+        '12 mount("/a", "/b", NULL, MS_BIND, NULL <unfinished ...>',
+        "11 <... openat resumed>) = -1 (errno 18446744073709551385)",
+        "11 +++ exited with 0 +++",
+        "12 +++ exited with 0 +++",
+        "10 +++ exited with 0 +++",
+    )
+    expected = expect(played, POD)
+    of = expected.processes[10]
+    assert of.syscalls == Count(6, 7)
+    assert (of.opens, of.failed_opens) == (Count(1, 3), Count(0, 3))
+    assert 12 not in expected.threads
+
+
 def test_a_childs_lines_before_its_parents_return_are_its_own() -> None:
     """A child may be shown first; its id in another PID namespace comes with the host's."""
     played = play(
