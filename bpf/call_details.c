@@ -1,26 +1,25 @@
 // What exactly was called? Strings are read at entry, when exec has not yet replaced the memory nor a mount the path, and again at
 // exit where the page was not resident. Only the drawn families and long waits come here.
 
-static __always_inline void read_string(struct pending *c, u32 slot, u32 at, u32 max, u64 address) {
-  if (!address || c->lengths[slot]) return;
-  long n = bpf_probe_read_user_str(c->text + at, max, (void *)address);
+static __always_inline void read_string(struct text *s, u32 slot, u32 at, u32 max, u64 address) {
+  if (!address || s->lengths[slot]) return;
+  long n = bpf_probe_read_user_str(s->text + at, max, (void *)address);
   if (n <= 0 || n > max) return;
-  c->lengths[slot] = n;
+  s->lengths[slot] = n;
   u8 next = 0;
-  if (n == max && (bpf_probe_read_user(&next, 1, (void *)(address + max - 1)) || next)) c->flags |= CUT(slot);
+  if (n == max && (bpf_probe_read_user(&next, 1, (void *)(address + max - 1)) || next)) s->flags |= CUT(slot);
 }
 
-#define READ_SOURCE(address) read_string(c, SLOT_SOURCE, SOURCE_AT, SOURCE_MAX, address)
-#define READ_TARGET(address) read_string(c, SLOT_TARGET, TARGET_AT, TARGET_MAX, address)
-#define READ_KIND(address) read_string(c, SLOT_KIND, KIND_AT, KIND_MAX, address)
-#define READ_DATA(address) read_string(c, SLOT_DATA, DATA_AT, DATA_MAX, address)
+#define READ_SOURCE(address) read_string(s, SLOT_SOURCE, SOURCE_AT, SOURCE_MAX, address)
+#define READ_TARGET(address) read_string(s, SLOT_TARGET, TARGET_AT, TARGET_MAX, address)
+#define READ_KIND(address) read_string(s, SLOT_KIND, KIND_AT, KIND_MAX, address)
+#define READ_DATA(address) read_string(s, SLOT_DATA, DATA_AT, DATA_MAX, address)
 
 // A bind mount and a moved one have no data, although many callers pass something.
 #define HAS_DATA(flags) (!((flags) & (MS_BIND | MS_MOVE)))
 
 // The strings of a call. Returns how many it names.
-static __always_inline u32 read_strings(struct pending *c, u32 shape) {
-  u64 *a = c->arguments;
+static __always_inline u32 read_strings(struct text *s, const u64 *a, u32 shape) {
   switch (shape) {
   case MOUNT:
     READ_SOURCE(a[0]);
@@ -57,9 +56,12 @@ static __always_inline u32 read_strings(struct pending *c, u32 shape) {
 }
 
 // What a path is relative to: the file behind /proc/self/fd/N, the directory descriptor, the working directory; nothing when absolute.
-static __always_inline void resolve(struct pending *c, u32 slot, u32 base_at, u8 *path, u32 length, s64 dfd) {
+static __always_inline void resolve(struct text *s, u32 slot, s64 dfd) {
+  u32 base = slot == SLOT_SOURCE ? SLOT_SOURCE_BASE : SLOT_TARGET_BASE, length = s->lengths[slot];
+  u8 *path = s->text + (slot == SLOT_SOURCE ? SOURCE_AT : TARGET_AT);
+  u8 *to = s->text + (slot == SLOT_SOURCE ? SOURCE_BASE_AT : TARGET_BASE_AT);
   struct cursor *cursor = new_cursor();
-  if (!cursor || c->lengths[slot]) return;
+  if (!cursor || s->lengths[base]) return;
   cursor->fd = dfd;
   if (length > 1 && path[0] == '/') {
     read_proc_fd(path, cursor);
@@ -74,11 +76,10 @@ static __always_inline void resolve(struct pending *c, u32 slot, u32 base_at, u8
     if (length <= 1) return;
     at = working_directory();
   }
-  walk_from(c->text + base_at, &c->lengths[slot], at, &c->flags, CUT(slot));
+  walk_from(to, &s->lengths[base], at, &s->flags, CUT(base));
 }
 
-static __always_inline void resolve_paths(struct pending *c, u32 shape) {
-  u64 *a = c->arguments;
+static __always_inline void resolve_paths(struct text *s, const u64 *a, u32 shape) {
   s64 source_dfd = AT_FDCWD, target_dfd = AT_FDCWD;
   bool source = shape == PIVOT_ROOT || (shape == MOUNT && a[3] & (MS_BIND | MS_MOVE)), target = true;
   switch (shape) {
@@ -100,70 +101,79 @@ static __always_inline void resolve_paths(struct pending *c, u32 shape) {
   default:
     target = false;
   }
-  if (source) resolve(c, SLOT_SOURCE_BASE, SOURCE_BASE_AT, c->text + SOURCE_AT, c->lengths[SLOT_SOURCE], source_dfd);
-  if (target) resolve(c, SLOT_TARGET_BASE, TARGET_BASE_AT, c->text + TARGET_AT, c->lengths[SLOT_TARGET], target_dfd);
+  if (source) resolve(s, SLOT_SOURCE, source_dfd);
+  if (target) resolve(s, SLOT_TARGET, target_dfd);
 }
 
 // clone_args.flags, behind the pointer that arguments[2] keeps; read once more at the return when its page was not resident.
-static __always_inline u32 read_clone_flags(struct pending *c) {
+static __always_inline u32 read_clone_flags(struct thread *t) {
   u64 flags = 0;
-  if (bpf_probe_read_user(&flags, 8, (void *)c->arguments[2])) return 1;
-  c->arguments[0] = flags;
+  if (bpf_probe_read_user(&flags, 8, (void *)t->arguments[2])) return 1;
+  t->arguments[0] = flags;
   return 0;
 }
 
-static __always_inline void begin_call(struct pending *c, struct registers *r, u64 nr, u32 tid) {
-  __builtin_memset(c, 0, offsetof(struct pending, text));
-  c->start_ns = bpf_ktime_get_boot_ns();
-  c->nr = nr;
-  c->thread_id = tid;
-  c->arguments[0] = ARG0(r);
-  c->arguments[1] = ARG1(r);
-  c->arguments[2] = ARG2(r);
-  c->arguments[3] = ARG3(r);
-  c->arguments[4] = ARG4(r);
-  c->arguments[5] = ARG5(r);
+static __always_inline void begin_call(struct thread *t, struct registers *r, u32 tid) {
+  u32 shape = shape_of(t->nr);
+  t->thread_id = tid;
+  t->arguments[0] = ARG0(r);
+  t->arguments[1] = ARG1(r);
+  t->arguments[2] = ARG2(r);
+  t->arguments[3] = ARG3(r);
+  t->arguments[4] = ARG4(r);
+  t->arguments[5] = ARG5(r);
+  __builtin_memset(&t->child_pid, 0, sizeof(*t) - offsetof(struct thread, child_pid));
+  if (t->in_call == OUTSIDE) t->flags = REFUSED;
 #ifdef __NR_fork
-  if (nr == __NR_fork) c->arguments[0] = 0;
-  if (nr == __NR_vfork) c->arguments[0] = CLONE_VFORK | CLONE_VM;
+  if (t->nr == __NR_fork) t->arguments[0] = 0;
+  if (t->nr == __NR_vfork) t->arguments[0] = CLONE_VFORK | CLONE_VM;
 #endif
-  u32 shape = shape_of(nr);
   if (shape == CLONE3) {
-    c->arguments[2] = c->arguments[0];
-    c->arguments[0] = 0;
+    t->arguments[2] = t->arguments[0];
+    t->arguments[0] = 0;
   }
-  if (shape == SETNS) c->arguments[2] = read64(read64(file_of(c->arguments[0]) + FILE_F_INODE) + INODE_I_INO);
+  if (shape == SETNS) t->arguments[2] = read64(read64(file_of(t->arguments[0]) + FILE_F_INODE) + INODE_I_INO);
+}
+
+static __always_inline struct text *text_of(u32 tid) {
+  u32 zero = 0;
+  struct text *s = texts.lookup(&tid), *empty = empty_text.lookup(&zero);
+  if (s || !empty) return s;
+  texts.update(&tid, empty);
+  return texts.lookup(&tid);
+}
+
+// Tells whether there was room for the strings.
+static __always_inline bool describe_strings(struct thread *t, u32 tid, u32 shape) {
+  struct text *s = text_of(tid);
+  if (!s) return false;
+  if (t->in_call != READ_AGAIN) __builtin_memset(s, 0, offsetof(struct text, text));
+  u32 strings = read_strings(s, t->arguments, shape);
+  u32 read = (s->lengths[0] != 0) + (s->lengths[1] != 0) + (s->lengths[2] != 0) + (s->lengths[3] != 0);
+  t->unread = read < strings ? strings - read : 0;
+  resolve_paths(s, t->arguments, shape);
+  return true;
 }
 
 // Describes a call: at its entry; at its return when seccomp refused it; and at its return once more what was not readable at entry.
 int enter_drawn(struct bpf_raw_tracepoint_args *ctx) {
-  u32 zero = 0, tid = bpf_get_current_pid_tgid();
-  struct pending *c = pending_scratch.lookup(&zero);
-  if (!c) return 0;
+  u32 tid = bpf_get_current_pid_tgid();
   struct thread *t = threads.lookup(&tid);
-  struct pending *known = pending.lookup(&tid);
-  bool refused = t && t->in_call == REFUSED_CALL, again = known && known->again;
-  if (again) {
-    bpf_probe_read_kernel(c, sizeof(*c), known);
-  } else {
+  if (!t) return 0;
+  if (t->in_call != READ_AGAIN) {
     struct registers r;
     bpf_probe_read_kernel(&r, sizeof(r), (void *)ctx->args[0]);
-    begin_call(c, &r, refused ? t->nr : ctx->args[1], tid);
-    if (refused) {
-      c->flags = REFUSED;
-      t->in_call = OUTSIDE;
-    }
+    begin_call(t, &r, tid);
   }
-  u32 shape = shape_of(c->nr);
-  if (shape == CLONE3) c->unread = read_clone_flags(c);
-  if (shape > SETNS) {
-    u32 strings = read_strings(c, shape);
-    u32 read = (c->lengths[0] != 0) + (c->lengths[1] != 0) + (c->lengths[2] != 0) + (c->lengths[3] != 0);
-    c->unread = read < strings ? strings - read : 0;
-    resolve_paths(c, shape);
+  u32 shape = shape_of(t->nr);
+  if (shape == CLONE3) t->unread = read_clone_flags(t);
+  if (shape > SETNS && !describe_strings(t, tid, shape)) {
+    COUNT(lost_texts);
+    return 0;
   }
-  if (pending.update(&tid, c)) COUNT(lost_pending);
-  if (c->flags & REFUSED || c->again) { // asked of memory, see struct cursor
+  bool at_return = t->in_call != INSIDE;
+  if (t->in_call != READ_AGAIN) t->in_call = DESCRIBED;
+  if (at_return) {
     tails.call(ctx, TAIL_EXIT);
     COUNT(lost_tail);
   }
@@ -179,15 +189,15 @@ int enter_drawn(struct bpf_raw_tracepoint_args *ctx) {
 
 #define PACK(slot, at, max)                                                                                            \
   do {                                                                                                                 \
-    u32 n_ = c->lengths[slot];                                                                                         \
+    u32 n_ = s->lengths[slot];                                                                                         \
     if (n_ && n_ <= (max)) {                                                                                           \
-      bpf_probe_read_kernel(r->payload + bounded(used, PAYLOAD_MAX), bounded(n_, MASK_##max), c->text + (at));         \
+      bpf_probe_read_kernel(r->payload + bounded(used, PAYLOAD_MAX), bounded(n_, MASK_##max), s->text + (at));         \
       r->lengths[slot] = n_;                                                                                           \
       used += n_;                                                                                                      \
     }                                                                                                                  \
   } while (0)
 
-static __always_inline u32 pack(struct record *r, struct pending *c) {
+static __always_inline u32 pack(struct record *r, struct text *s) {
   u32 used = 0;
   PACK(SLOT_SOURCE, SOURCE_AT, SOURCE_MAX);
   PACK(SLOT_TARGET, TARGET_AT, TARGET_MAX);
@@ -206,29 +216,30 @@ static __always_inline void note_root(struct process *p, u32 shape, u64 mount_fl
 }
 
 // After a successful exec the address means something else: what was not read by then stays unread.
-static __always_inline bool can_read_again(struct pending *c, u32 shape, s64 result) {
+static __always_inline bool can_read_again(struct thread *t, u32 shape, s64 result) {
   bool replaced = (shape == EXECVE || shape == EXECVEAT) && result == 0;
-  return c->unread && !c->again && !replaced;
+  return t->unread && t->in_call == DESCRIBED && !replaced;
 }
 
-static __always_inline void report_call(struct pending *c, struct process *p, u32 shape, s64 result) {
+static __always_inline void report_call(struct thread *t, u32 tid, struct process *p, u32 shape, s64 result) {
+  struct text *s = shape > SETNS ? texts.lookup(&tid) : NULL;
   struct record *r = new_record(CALL);
   if (!r) return;
   r->process_start_ns = p->start_ns;
   r->return_value = result;
   r->role = p->role;
-  r->start_ns = c->start_ns;
-  r->nr = c->nr;
-  r->other_thread_id = c->thread_id;
-  r->child_pid = c->child_pid;
-  r->flags = c->flags;
-  r->unread = c->unread;
-  __builtin_memcpy(r->arguments, c->arguments, sizeof(r->arguments));
-  __builtin_memcpy(r->namespaces, c->namespaces, sizeof(r->namespaces));
-  if (shape == UNSHARE) read_namespaces(current_task(), c->arguments[0], r->namespaces);
-  if (shape == SETNS) read_namespaces(current_task(), c->arguments[1] ? c->arguments[1] : ~0ULL, r->namespaces);
+  r->start_ns = t->entered_ns;
+  r->nr = t->nr;
+  r->other_thread_id = t->thread_id;
+  r->child_pid = t->child_pid;
+  r->flags = t->flags | (s ? s->flags : 0);
+  r->unread = t->unread;
+  __builtin_memcpy(r->arguments, t->arguments, sizeof(r->arguments));
+  __builtin_memcpy(r->namespaces, t->namespaces, sizeof(r->namespaces));
+  if (shape == UNSHARE) read_namespaces(current_task(), t->arguments[0], r->namespaces);
+  if (shape == SETNS) read_namespaces(current_task(), t->arguments[1] ? t->arguments[1] : ~0ULL, r->namespaces);
   p->reported = 1;
-  send(r, pack(r, c), false);
+  send(r, s ? pack(r, s) : 0, false);
 }
 
 int exit_drawn(struct bpf_raw_tracepoint_args *ctx) {
@@ -236,23 +247,21 @@ int exit_drawn(struct bpf_raw_tracepoint_args *ctx) {
   u32 pid = id >> 32, tid = id;
   s64 result = ctx->args[1];
   struct process *p = processes.lookup(&pid);
-  if (!p) return 0;
-  struct pending *c = pending.lookup(&tid);
-  struct registers g;
-  bpf_probe_read_kernel(&g, sizeof(g), (void *)ctx->args[0]);
-  u32 shape = shape_of(c ? c->nr : SYSCALL_NR(&g));
-  if (c && can_read_again(c, shape, result)) {
-    c->again = 1;
+  struct thread *t = threads.lookup(&tid);
+  if (!p || !t) return 0;
+  u32 shape = shape_of(t->nr);
+  bool described = t->in_call == DESCRIBED || t->in_call == READ_AGAIN, is_exec = shape == EXECVE || shape == EXECVEAT;
+  if (can_read_again(t, shape, result)) {
+    t->in_call = READ_AGAIN;
     tails.call(ctx, TAIL_ENTER);
     COUNT(lost_tail);
   }
-  note_root(p, shape, ARG3(&g), result);
-  if (c) {
-    bool is_thread = shape <= CLONE3 && c->arguments[0] & CLONE_THREAD; // threads are counted, not drawn
-    if (!is_thread) report_call(c, p, shape, result);
-    pending.delete(&tid);
-  }
-  if (p->entered && result == 0) { // it was its execve: nothing else can return first
+  t->in_call = OUTSIDE;
+  note_root(p, shape, t->arguments[3], result);
+  bool is_thread = shape <= CLONE3 && t->arguments[0] & CLONE_THREAD; // threads are counted, not drawn
+  if (described && !is_thread) report_call(t, tid, p, shape, result);
+  if (p->role == DAEMON || is_exec) texts.delete(&tid); // many daemons' threads live long and call seldom
+  if (p->entered && result == 0) {                      // it was its execve: nothing else can return first
     report_end(pid, p, ENTERED, 0);
     p->role = RUNNING;
     forget_thread(tid);

@@ -4,6 +4,27 @@
 
 static __always_inline bool is_open(u32 shape) { return shape == OPENAT || shape == OPEN_DRAWN; }
 
+// Of a daemon's threads only those are kept that have made a drawn call.
+static __always_inline int enter_of_daemon(struct bpf_raw_tracepoint_args *ctx, u32 tid, u64 nr) {
+  if (shape_of(nr) < DRAWN || is_compat(nr)) return 0;
+  struct thread *t = threads.lookup(&tid);
+  if (!t) {
+    struct thread new = {};
+    threads.update(&tid, &new);
+    t = threads.lookup(&tid);
+  }
+  if (!t) {
+    COUNT(lost_threads);
+    return 0;
+  }
+  t->entered_ns = bpf_ktime_get_boot_ns();
+  t->nr = nr;
+  t->in_call = INSIDE;
+  tails.call(ctx, TAIL_ENTER);
+  COUNT(lost_tail);
+  return 0;
+}
+
 // sys_enter(struct pt_regs *regs, long id)
 int on_sys_enter(struct bpf_raw_tracepoint_args *ctx) {
   u64 id = bpf_get_current_pid_tgid();
@@ -16,12 +37,7 @@ int on_sys_enter(struct bpf_raw_tracepoint_args *ctx) {
   }
   u64 nr = ctx->args[1];
   if (p->role == RUNNING) return 0;
-  if (p->role == DAEMON) {
-    if (shape_of(nr) < DRAWN || is_compat(nr)) return 0;
-    tails.call(ctx, TAIL_ENTER);
-    COUNT(lost_tail);
-    return 0;
-  }
+  if (p->role == DAEMON) return enter_of_daemon(ctx, tid, nr);
   __sync_fetch_and_add(&p->syscalls, 1);
   struct thread *t = threads.lookup(&tid);
   if (!t) {
@@ -52,7 +68,8 @@ static __always_inline u64 first_argument(struct bpf_raw_tracepoint_args *ctx) {
 }
 
 static __always_inline int exit_of_daemon(struct bpf_raw_tracepoint_args *ctx, u32 tid) {
-  if (pending.lookup(&tid)) {
+  struct thread *t = threads.lookup(&tid);
+  if (t && t->in_call == DESCRIBED) {
     tails.call(ctx, TAIL_EXIT);
     COUNT(lost_tail);
     return 0;
@@ -91,8 +108,8 @@ static __always_inline int exit_of_refused(struct bpf_raw_tracepoint_args *ctx, 
   if (is_open(shape)) __sync_fetch_and_add(&p->openat, 1);
   count_result(ctx, p, shape, ctx->args[1]);
   if (shape < DRAWN) return 0;
+  t->entered_ns = bpf_ktime_get_boot_ns();
   t->nr = nr;
-  t->in_call = REFUSED_CALL;
   tails.call(ctx, TAIL_ENTER);
   COUNT(lost_tail);
   return 0;
@@ -108,21 +125,20 @@ int on_sys_exit(struct bpf_raw_tracepoint_args *ctx) {
   if (p->role == DAEMON) return exit_of_daemon(ctx, tid);
   struct thread *t = threads.lookup(&tid);
   if (!t) return 0;
-  if (t->in_call != INSIDE) {
+  if (t->in_call == OUTSIDE) {
     bool newborn = t->newborn;
     t->newborn = 0;
     if (newborn) return 0; // the child's side of clone returns without having entered
     return exit_of_refused(ctx, p, t);
   }
-  t->in_call = OUTSIDE;
-  u64 nr = t->nr;
-  if (nr == (u32)-1) return 0;
-  u32 shape = shape_of(nr);
-  count_result(ctx, p, shape, ctx->args[1]);
+  u32 shape = shape_of(t->nr);
+  if (t->nr != (u32)-1) count_result(ctx, p, shape, ctx->args[1]);
   if (shape >= DRAWN) {
     tails.call(ctx, TAIL_EXIT);
     COUNT(lost_tail);
-  } else if (shape != IDLE && bpf_ktime_get_boot_ns() - t->entered_ns >= WAIT_NS) {
+  }
+  t->in_call = OUTSIDE;
+  if (shape < DRAWN && t->nr != (u32)-1 && shape != IDLE && bpf_ktime_get_boot_ns() - t->entered_ns >= WAIT_NS) {
     tails.call(ctx, TAIL_WAIT);
     COUNT(lost_tail);
   }

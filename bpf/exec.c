@@ -107,9 +107,7 @@ static __always_inline bool names_pod(u64 at, u64 end, u8 *room, struct cursor *
 static __always_inline void forget(u32 pid, struct process *p) {
   if (p->reported) report_end(pid, p, NOT_BIRTH, 0);
   processes.delete(&pid);
-  threads.delete(&pid);
-  pending.delete(&pid);
-  unwatch(pid);
+  forget_thread(pid);
   COUNT(not_birth);
 }
 
@@ -117,7 +115,6 @@ static __always_inline void become_daemon(u32 pid, struct process *p, u32 kind) 
   if (p->reported) report_end(pid, p, NOT_BIRTH, 0);
   p->role = DAEMON;
   p->daemon_kind = kind;
-  threads.delete(&pid);
 }
 
 static __always_inline u32 first_decision(struct process *p, struct cursor *cursor) {
@@ -222,13 +219,14 @@ int exec_record(struct bpf_raw_tracepoint_args *ctx) {
 
 // The path of an execve that was not readable at entry: when the call returns, the memory that held it is gone.
 static __always_inline void read_unread_path(u32 tid, u64 program) {
-  struct pending *call = pending.lookup(&tid);
-  if (!call || !call->unread || call->nr != __NR_execve) return;
+  struct thread *call = threads.lookup(&tid);
+  struct text *text = texts.lookup(&tid);
+  if (!call || !text || call->in_call != DESCRIBED || !call->unread || call->nr != __NR_execve) return;
   long n =
-      bpf_probe_read_kernel_str(call->text + TARGET_AT, TARGET_MAX, (void *)read64(program + LINUX_BINPRM_FILENAME));
+      bpf_probe_read_kernel_str(text->text + TARGET_AT, TARGET_MAX, (void *)read64(program + LINUX_BINPRM_FILENAME));
   if (n <= 0 || n > TARGET_MAX) return;
-  call->lengths[SLOT_TARGET] = n;
-  if (n == TARGET_MAX) call->flags |= CUT(SLOT_TARGET);
+  text->lengths[SLOT_TARGET] = n;
+  if (n == TARGET_MAX) text->flags |= CUT(SLOT_TARGET);
   call->unread = 0;
 }
 
@@ -255,14 +253,13 @@ int on_exec(struct bpf_raw_tracepoint_args *ctx) {
     unwatch(old);
     struct thread *t = threads.lookup(&old);
     if (t) {
-      struct thread moved = *t;
-      threads.update(&pid, &moved);
+      threads.update(&pid, t);
       threads.delete(&old);
     }
-    struct pending *call = pending.lookup(&old);
-    if (call) {
-      pending.update(&pid, call);
-      pending.delete(&old);
+    struct text *text = texts.lookup(&old);
+    if (text) {
+      if (texts.update(&pid, text)) COUNT(lost_texts);
+      texts.delete(&old);
     }
   }
   read_unread_path(pid, ctx->args[2]);

@@ -56,8 +56,8 @@ int on_newtask(struct bpf_raw_tracepoint_args *ctx) {
     return 0;
   }
   new_thread(tid);
-  struct pending *call = pending.lookup(&parent_tid);
-  if (call) {
+  struct thread *call = threads.lookup(&parent_tid);
+  if (call && call->in_call == DESCRIBED) {
     call->child_pid = pid;
     read_namespaces(task, clone_flags, call->namespaces);
   }
@@ -67,21 +67,19 @@ int on_newtask(struct bpf_raw_tracepoint_args *ctx) {
 
 // A call that never returns, because its task ends inside it.
 static __always_inline void report_unfinished(u32 tid, struct process *p) {
-  struct pending *call = pending.lookup(&tid);
-  if (!call) return;
+  struct thread *call = threads.lookup(&tid);
+  if (!call || call->in_call != DESCRIBED || p->role == DAEMON) return;
   struct record *r = new_record(CALL);
-  if (r && p->role != DAEMON) {
-    r->start_ns = call->start_ns;
-    r->process_start_ns = p->start_ns;
-    r->nr = call->nr;
-    r->other_thread_id = call->thread_id;
-    r->role = p->role;
-    r->flags = call->flags | NO_RETURN;
-    __builtin_memcpy(r->arguments, call->arguments, sizeof(r->arguments));
-    p->reported = 1;
-    send(r, 0, false);
-  }
-  pending.delete(&tid);
+  if (!r) return;
+  r->start_ns = call->entered_ns;
+  r->process_start_ns = p->start_ns;
+  r->nr = call->nr;
+  r->other_thread_id = call->thread_id;
+  r->role = p->role;
+  r->flags = call->flags | NO_RETURN;
+  __builtin_memcpy(r->arguments, call->arguments, sizeof(r->arguments));
+  p->reported = 1;
+  send(r, 0, false);
 }
 
 // Whether this was the process's last thread. Threads end at the same time on several CPUs: the kernel's own count (signal->live) falls

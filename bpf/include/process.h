@@ -25,5 +25,5 @@ static __always_inline void new_thread(u32 tid) {
 static __always_inline void forget_thread(u32 tid) {
   unwatch(tid);
   threads.delete(&tid);
-  pending.delete(&tid);
+  texts.delete(&tid);
 }

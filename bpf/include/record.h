@@ -89,27 +89,28 @@ struct process {
   u32 pad;
 };
 
-enum in_call { OUTSIDE = 0, INSIDE, REFUSED_CALL };
+// DESCRIBED: inside a drawn call, of which struct thread and struct text tell. READ_AGAIN: at its return, what was not readable before.
+enum in_call { OUTSIDE = 0, INSIDE, DESCRIBED, READ_AGAIN };
 
 struct thread {
   u64 entered_ns;
   u32 nr;
-  u32 in_call; // enum in_call
-  u32 newborn; // the next sys_exit is the child's side of clone
-  u32 pad;
-};
-
-struct pending {
-  u64 start_ns;
+  u32 in_call;   // enum in_call
+  u32 newborn;   // the next sys_exit is the child's side of clone
+  u32 thread_id; // from here on of a drawn call: at its entry
   u64 arguments[6];
-  u32 nr;
   u32 child_pid;
-  u32 thread_id;
   u32 flags;
   u32 unread; // strings, or clone3's structure, not readable so far
-  u32 again;  // being read once more, at the call's return
+  u32 pad;
   u32 namespaces[NAMESPACES];
+};
+
+// The strings of a thread's drawn call. Kept for its next one where more are likely: to make and to remove it takes longer than to fill it.
+struct text {
   u32 lengths[SLOTS];
+  u32 flags; // CUT of the slots
+  u32 pad;
   u8 text[TEXT_MAX];
 };
 
@@ -118,7 +119,7 @@ struct counters {
   u64 lost_ring;      // the ring was full
   u64 lost_processes; // the map `processes` was full: a lineage was not followed
   u64 lost_threads;
-  u64 lost_pending; // the call is missing
+  u64 lost_texts; // a drawn call is missing
   u64 not_birth;
   u64 compat;    // 32-bit calls of birth tasks: counted, never decoded
   u64 lost_tail; // a tail call failed: a record is missing
@@ -143,14 +144,14 @@ struct comm {
 
 BPF_RINGBUF_OUTPUT(records, RING_PAGES);
 BPF_PERCPU_ARRAY(scratch, struct record, 1);
-BPF_PERCPU_ARRAY(pending_scratch, struct pending, 1);
 BPF_PERCPU_ARRAY(cursors, struct cursor, 1);
 BPF_PERCPU_ARRAY(zero_process, struct process, 1);
 BPF_PERCPU_ARRAY(counters, struct counters, 1);
 BPF_ARRAY(watched, u64, 65536); // a bit per thread id: 4 Mi, the kernel's PID_MAX_LIMIT
 BPF_HASH(processes, u32, struct process, PROCESSES_MAX);
 BPF_HASH(threads, u32, struct thread, THREADS_MAX);
-BPF_HASH(pending, u32, struct pending, PENDING_MAX);
+BPF_HASH(texts, u32, struct text, TEXTS_MAX);
+BPF_ARRAY(empty_text, struct text, 1);
 BPF_HASH(daemon_names, struct comm, u32, 64);
 BPF_HASH(pod_cgroups, u64, u32, 16384); // v2 cgroup id: 1 = a pod's own, 2 = below one
 BPF_PROG_ARRAY(tails, 8);

@@ -40,8 +40,8 @@ PROGRAMS = {
 }
 CALL_PROGRAMS = frozenset("on_sys_exit on_sys_enter enter_drawn exit_drawn wait_record write_record".split())
 MAPS = (
-    "records", "counters", "watched", "processes", "threads", "pending", "daemon_names", "pod_cgroups", "tails",
-    "scratch", "pending_scratch",
+    "records", "counters", "watched", "processes", "threads", "texts", "daemon_names", "pod_cgroups", "tails",
+    "scratch", "empty_text",
 )  # fmt: skip
 TABLES = (*MAPS, "cursors", "zero_process")
 _INCLUDE = re.compile(r'^#include "([^"]+)"$', re.MULTILINE)

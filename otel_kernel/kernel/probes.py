@@ -32,7 +32,7 @@ class Sizes:
     ring_pages: int = 512
     processes: int = 16384
     threads: int = 32768
-    pending: int = 2048
+    texts: int = 2048
 
     def definitions(self) -> dict[str, int]:
         """Return the macros that bpf/ takes."""
@@ -40,7 +40,7 @@ class Sizes:
             "RING_PAGES": self.ring_pages,
             "PROCESSES_MAX": self.processes,
             "THREADS_MAX": self.threads,
-            "PENDING_MAX": self.pending,
+            "TEXTS_MAX": self.texts,
         }
 
 
@@ -51,7 +51,7 @@ class Counters(NamedTuple):
     lost_ring: int
     lost_processes: int
     lost_threads: int
-    lost_pending: int
+    lost_texts: int
     not_birth: int
     compat: int
     lost_tail: int
@@ -59,7 +59,7 @@ class Counters(NamedTuple):
     @property
     def lost(self) -> int:
         """Return how many records are missing for whatever reason."""
-        return self.lost_ring + self.lost_processes + self.lost_threads + self.lost_pending + self.lost_tail
+        return self.lost_ring + self.lost_processes + self.lost_threads + self.lost_texts + self.lost_tail
 
 
 class Attachment(NamedTuple):

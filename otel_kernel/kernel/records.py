@@ -34,7 +34,7 @@ PROCESS = (
     ("reported", "I"), ("alive", "I"), ("pad", "I"),
 )  # fmt: skip
 COUNTERS = (
-    "sent", "lost_ring", "lost_processes", "lost_threads", "lost_pending", "not_birth", "compat", "lost_tail",
+    "sent", "lost_ring", "lost_processes", "lost_threads", "lost_texts", "not_birth", "compat", "lost_tail",
     "unwoken_bytes",
 )  # fmt: skip
 _HEADER = struct.Struct("<" + "".join(code for _, code in FIELDS))

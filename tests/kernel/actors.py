@@ -18,7 +18,7 @@ NR = syscalls.table()
 Step = tuple[str | int | Path, ...]
 Told = Fork | Exec | End | Call | Wait | CgroupWrite
 Kind = TypeVar("Kind", Exec, Call, End, Fork, Wait, CgroupChange, CgroupWrite)
-_FOLLOWED = ("processes", "threads", "pending")
+_FOLLOWED = ("processes", "threads", "texts")
 _SEPARATOR = "\x1f"
 
 

@@ -11,7 +11,7 @@ from tests.kernel.actors import DAEMON, Kernel, call, repeat
 
 pytestmark = pytest.mark.root
 CLONE_VFORK = 0x4000
-SMALL = Sizes(ring_pages=1, processes=4, threads=8, pending=2)
+SMALL = Sizes(ring_pages=1, processes=4, threads=8, texts=2)
 NAME = f"{DAEMON}-small"[:15]
 
 
@@ -87,9 +87,12 @@ def test_more_threads_than_room(tight: Kernel) -> None:
 
 
 def test_more_calls_than_room(tight: Kernel) -> None:
-    """A drawn call for which there is no room is missing and counted; a process whose entry was missed still ends."""
+    """A drawn call for whose strings there is no room is missing and counted; its process still ends."""
     daemon = tight.daemon()
-    deep = [("descend", "clone3", CLONE_VFORK)] * 3
-    ran = daemon.run("runc create x", *deep, call("umount2", "s:/nonexistent", 0))
-    assert tight.counted().lost_pending > 0
-    assert tight.seen().end(ran.pid).ending is Ending.EXIT
+    unmount = call("umount2", "s:/nonexistent", 0)
+    deeper = (unmount, ("descend", "clone3", CLONE_VFORK))
+    ran = daemon.run("runc create x", *deeper, *deeper, unmount)
+    seen = tight.seen()
+    assert tight.counted().lost_texts == 1
+    assert len(seen.calls("umount2")) == 2
+    assert seen.end(ran.pid).ending is Ending.EXIT
