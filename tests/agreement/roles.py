@@ -172,15 +172,17 @@ def clone_flags(call: Call) -> set[str]:
 
 def _makers(log: Log, attached: dict[int, int]) -> dict[int, tuple[Call, Thread]]:
     """Return, for each thread that began in the log, the call that made it and who made that call."""
+    last_begun = {thread.id: thread.began for thread in log.threads}
     made: dict[int | None, list[tuple[Call, Thread]]] = {}
     for thread in log.threads:
         for call in thread.calls:
-            if call.name in CLONES and (call.host_id is None or call.host_id > 0):
-                made.setdefault(call.host_id, []).append((call, thread))
+            if call.name in CLONES:
+                is_child = call.host_id is not None and last_begun.get(call.host_id, 0) > call.entered
+                made.setdefault(call.host_id if is_child else None, []).append((call, thread))
     makers = {}
     for thread in log.threads:
-        # Ids are reused: the last clone that returned this id and was entered before the thread's first line.
-        # One whose caller was ended before it returned is known by its child only.
+        # Ids are reused: the last clone that returned this id and was entered before the thread's first line. One whose
+        # caller was being ended returned nothing, or not what strace tells (Process.is_late): its child tells of it.
         for told in (thread.id, None):
             before = [pair for pair in made.get(told, []) if pair[0].entered < thread.began]
             if before and (told is not None or thread.id not in attached):

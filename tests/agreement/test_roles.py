@@ -204,6 +204,23 @@ def test_a_thread_whose_maker_never_returned_is_known_by_its_end() -> None:
     assert (len(process(played, 10).threads), len(played.processes)) == (1, 1)
 
 
+def test_a_thread_whose_makers_return_was_not_told_rightly_is_known_by_its_lines() -> None:
+    """Asked about a maker that was gone, strace told another thread's 231."""
+    played = play(
+        *fork(1, 10),
+        execve(10, "/usr/sbin/runc", "create", "web"),
+        "10 clone3({flags=CLONE_VM|CLONE_THREAD, exit_signal=0} => {parent_tid=[11]}, 88) = 11",
+        "10 clone3({flags=CLONE_VM|CLONE_THREAD, exit_signal=0} <unfinished ...>",
+        "12 rseq(0x7fb757ffffe0, 0x20, 0, 0x53053053) = 0",
+        "11 exit_group(0) = ?",
+        "10 <... clone3 resumed> => {parent_tid=[12]}, 88) = 231",
+        "11 +++ exited with 0 +++",
+        "12 +++ exited with 0 +++",
+        "10 +++ exited with 0 +++",
+    )
+    assert (len(process(played, 10).threads), len(played.processes)) == (2, 1)
+
+
 def test_daemons_calls_are_matched_by_what_they_touch() -> None:
     """Ids in paths, the snapshot of the container's root, what a matched call mounted, the network namespace."""
     cni = '"CNI_COMMAND=ADD", "CNI_CONTAINERID=sandbox", "CNI_NETNS=/run/netns/x"'
