@@ -9,9 +9,10 @@ from typing import Self
 
 from tests.agreement.strace_log import Log, read_log
 
-ATTACH_LIMIT_S = 20
-END_LIMIT_S = 30
+ATTACH_LIMIT_S = 60
+END_LIMIT_S = 60
 # -y: descriptors' paths, -v: environments, -s: whole strings; host ids beside those of other PID namespaces.
+COMMAND = ("nice", "-n", "-10", "strace")  # every call of a birth waits for it twice
 OPTIONS = ("-f", "-ttt", "-y", "-v", "-s", "8192", "--decode-pids=pidns")
 
 
@@ -25,7 +26,7 @@ class Strace:
 
     def __enter__(self) -> Self:
         attach = [word for pid in self._pids for word in ("-p", str(pid))]
-        self._process = subprocess.Popen(["strace", *OPTIONS, "-o", self._output, *attach], stderr=subprocess.DEVNULL)
+        self._process = subprocess.Popen([*COMMAND, *OPTIONS, "-o", self._output, *attach], stderr=subprocess.DEVNULL)
         deadline = time.monotonic() + ATTACH_LIMIT_S
         while not all(self._is_traced(pid) for pid in self._pids):
             if self._process.poll() is not None or time.monotonic() > deadline:
