@@ -19,7 +19,9 @@
 #include "calls.c"
 #include "call_details.c"
 #else
+#include "include/network.h"
 #include "lineage.c"
 #include "exec.c"
 #include "cgroups.c"
+#include "drops.c"
 #endif

@@ -5,8 +5,6 @@ static __always_inline bool is_v2(u64 cgroup) {
   return read32(read64(cgroup + CGROUP_ROOT) + CGROUP_ROOT_HIERARCHY_ID) == 0;
 }
 
-static __always_inline u64 id_of(u64 cgroup) { return read64(read64(cgroup + CGROUP_KN) + KERNFS_NODE_ID); }
-
 static __always_inline bool is_hex(u8 c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); }
 
 #define NAME_MAX_READ 96

@@ -264,7 +264,10 @@ int on_exec(struct bpf_raw_tracepoint_args *ctx) {
   }
   read_unread_path(pid, ctx->args[2]);
   if (p->role == DAEMON) return 0;
-  if (p->role == LINEAGE && p->root_changed && level && *level == 2) p->entered = 1;
+  if (p->role == LINEAGE && p->root_changed && level && *level == 2) {
+    p->entered = 1;
+    learn_own_network(current_task());
+  }
   tails.call(ctx, TAIL_EXEC_DECIDE);
   COUNT(lost_tail);
   return 0;

@@ -22,6 +22,8 @@ static __always_inline u32 vpid_of(u64 task) {
   return read32(pid + PID_NUMBERS + level * UPID_SIZE + UPID_NR);
 }
 
+static __always_inline u64 id_of(u64 cgroup) { return read64(read64(cgroup + CGROUP_KN) + KERNFS_NODE_ID); }
+
 static __always_inline u32 inode_of(u64 proxy, u32 member, u32 ns) {
   return read32(read64(proxy + member) + ns + NS_COMMON_INUM);
 }
@@ -68,9 +70,14 @@ static __always_inline u64 file_of(u32 fd) {
   return read64(read64(table + FDTABLE_FD) + (u64)fd * 8);
 }
 
-// CGROUP_SUPER_MAGIC, CGROUP2_SUPER_MAGIC (include/uapi/linux/magic.h): runc writes by descriptors opened relative to a directory,
-// so no path tells, the superblock does.
+// Which file system a file is of (include/uapi/linux/magic.h).
+static __always_inline u64 magic_of(u64 file) {
+  return read64(read64(read64(file + FILE_F_INODE) + INODE_I_SB) + SUPER_BLOCK_S_MAGIC);
+}
+
+// CGROUP_SUPER_MAGIC, CGROUP2_SUPER_MAGIC: runc writes by descriptors opened relative to a directory, so no path tells, the superblock
+// does.
 static __always_inline bool is_cgroup_file(u64 file) {
-  u64 magic = read64(read64(read64(file + FILE_F_INODE) + INODE_I_SB) + SUPER_BLOCK_S_MAGIC);
+  u64 magic = magic_of(file);
   return magic == 0x27e0eb || magic == 0x63677270;
 }

@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 _NUMBERS = {"x86_64": 321, "aarch64": 280}
 _MAP_CREATE, _LOOKUP, _UPDATE, _DELETE, _NEXT_KEY, _PROG_LOAD = 0, 1, 2, 3, 4, 5
-_TEST_RUN, _INFO, _RAW_TRACEPOINT_OPEN = 10, 15, 17
+_TEST_RUN, _INFO, _RAW_TRACEPOINT_OPEN, _FREEZE, _LOOKUP_BATCH, _ENABLE_STATS = 10, 15, 17, 22, 24, 32
+_RUN_TIME = 0  # BPF_STATS_RUN_TIME
 _RAW_TRACEPOINT = 17  # BPF_PROG_TYPE_RAW_TRACEPOINT
 _LOG_SIZE = 1 << 20
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -19,8 +20,12 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 def _bpf(command: int, attributes: bytes) -> int:
     """Issue bpf(2) with a 128-byte union bpf_attr (include/uapi/linux/bpf.h). Raises OSError."""
-    buffer = ctypes.create_string_buffer(attributes, 128)
-    result = int(_libc.syscall(_NUMBERS[platform.machine()], command, buffer, 128))
+    return _issue(command, ctypes.create_string_buffer(attributes, 128))
+
+
+def _issue(command: int, attributes: "ctypes.Array[ctypes.c_char]") -> int:
+    """Issue bpf(2); what the kernel tells in the attributes is there afterwards, also after a failure. Raises OSError."""
+    result = int(_libc.syscall(_NUMBERS[platform.machine()], command, attributes, 128))
     if result < 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))
@@ -82,21 +87,37 @@ def open_raw_tracepoint(name: str, program_fd: int) -> int:
     return _bpf(_RAW_TRACEPOINT_OPEN, struct.pack("<QI", ctypes.addressof(text), program_fd))
 
 
-def run_raw_tracepoint(program_fd: int, *arguments: int) -> None:
-    """Run a raw tracepoint's program once, here and now, with these arguments (since 5.10). Raises OSError."""
+def run_raw_tracepoint(program_fd: int, *arguments: int) -> int:
+    """Run a raw tracepoint's program once, here and now, with these arguments (since 5.10).
+
+    Returns what the program returns. Raises OSError.
+    """
     context = struct.pack(f"<{len(arguments)}Q", *arguments)
     held = ctypes.create_string_buffer(context, len(context))
-    _bpf(_TEST_RUN, struct.pack("<I36xI4xQ", program_fd, len(context), ctypes.addressof(held)))
+    attributes = struct.pack("<I36xI4xQ", program_fd, len(context), ctypes.addressof(held))
+    told = ctypes.create_string_buffer(attributes, 128)
+    _issue(_TEST_RUN, told)
+    return int(struct.unpack_from("<I", told, 4)[0])
 
 
-def recursion_misses(program_fd: int) -> int:
-    """Return how often the program was skipped because it was running on that CPU; 0 before 5.12.
+class Runs(NamedTuple):
+    """How often a program ran, for how long, and how often the kernel skipped it since it ran on that CPU already."""
 
-    Source: struct bpf_prog_info of include/uapi/linux/bpf.h. Raises OSError.
-    """
+    run_time_ns: int  # only while statistics are enabled, as the next
+    runs: int
+    misses: int  # 0 before 5.12
+
+
+def runs(program_fd: int) -> Runs:
+    """Return what the kernel counted of a program (struct bpf_prog_info of include/uapi/linux/bpf.h). Raises OSError."""
     info = ctypes.create_string_buffer(232)
     _bpf(_INFO, struct.pack("<IIQ", program_fd, len(info), ctypes.addressof(info)))
-    return int(struct.unpack_from("<Q", info, 208)[0])
+    return Runs(*struct.unpack_from("<3Q", info, 192))
+
+
+def enable_run_statistics() -> int:
+    """Let the kernel count and time the runs of all programs (5.8) until the descriptor is closed. Raises OSError."""
+    return _bpf(_ENABLE_STATS, struct.pack("<I", _RUN_TIME))
 
 
 class Map:
@@ -151,6 +172,28 @@ class Map:
                 raise
             yield following.raw
             current = ctypes.create_string_buffer(following.raw, self.key_size)
+
+    def items(self) -> list[tuple[bytes, bytes]]:
+        """Return all keys and values of a hash map, read at once (since 5.6). Raises OSError."""
+        keys = ctypes.create_string_buffer(self.key_size * self.max_entries)
+        values = ctypes.create_string_buffer(self.value_size * self.max_entries)
+        place = ctypes.create_string_buffer(max(4, self.key_size))
+        addresses = (ctypes.addressof(place), ctypes.addressof(keys), ctypes.addressof(values))
+        told = ctypes.create_string_buffer(struct.pack("<QQQQII", 0, *addresses, self.max_entries, self.fd), 128)
+        try:
+            _issue(_LOOKUP_BATCH, told)
+        except OSError as error:
+            if error.errno != errno.ENOENT:  # there is no more than was read
+                raise
+        count = struct.unpack_from("<I", told, 32)[0]
+        return [
+            (keys[at * self.key_size : (at + 1) * self.key_size], values[at * self.value_size : (at + 1) * self.value_size])
+            for at in range(count)
+        ]
+
+    def freeze(self) -> None:
+        """Let user space never write it again (since 5.2). Raises OSError."""
+        _bpf(_FREEZE, struct.pack("<I", self.fd))
 
     def memory_bytes(self) -> int:
         """Return the kernel memory charged for the map (/proc/self/fdinfo: memlock)."""

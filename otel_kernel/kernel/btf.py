@@ -6,7 +6,7 @@ BCC has no CO-RE: whatever struct is walked takes its offsets from here, never f
 import ctypes
 from collections.abc import Iterable
 
-_STRUCT, _UNION = 4, 5  # BTF_KIND_STRUCT, BTF_KIND_UNION
+_POINTER, _STRUCT, _UNION, _ENUM, _TYPEDEF = 2, 4, 5, 6, 8  # BTF_KIND_PTR, ..., BTF_KIND_TYPEDEF
 _MODIFIERS = (8, 9, 10, 11, 18)  # typedef, volatile, const, restrict, type tag
 
 
@@ -20,6 +20,12 @@ class _Type(ctypes.Structure):
 
 class _Member(ctypes.Structure):
     _fields_ = (("name_off", ctypes.c_uint32), ("type", ctypes.c_uint32), ("offset", ctypes.c_uint32))
+
+
+class _NameAndNumber(ctypes.Structure):
+    """struct btf_enum: name and value; struct btf_param: name and type."""
+
+    _fields_ = (("name_off", ctypes.c_uint32), ("number", ctypes.c_uint32))
 
 
 class KernelTypes:
@@ -61,6 +67,46 @@ class KernelTypes:
             return False
         return True
 
+    def type_of(self, struct: str, member: str) -> str:
+        """Return the name of the type of a struct's own member, of what it points to; empty when there is none such."""
+        return next((self._pointed_to(type_id) for name, type_id, _ in self._members(self._id(struct)) if name == member), "")
+
+    def enum(self, name: str) -> dict[int, str]:
+        """Return value -> name of an enum, the first of equal values; nothing when the kernel has no such enum."""
+        found = self._lib.btf__find_by_name_kind(self._btf, name.encode(), _ENUM)
+        entries = self._entries(found) if found >= 0 else []
+        return {each.number: self._name(each.name_off) for each in reversed(entries)}
+
+    def tracepoint_arguments(self, name: str) -> tuple[str, ...]:
+        """Return the types of a tracepoint's arguments, by the name of the struct, enum or scalar, `void` for none.
+
+        Source: the typedef btf_trace_<name> that each tracepoint makes (include/trace/bpf_probe.h). Raises BtfError.
+        """
+        found = self._lib.btf__find_by_name_kind(self._btf, f"btf_trace_{name}".encode(), _TYPEDEF)
+        if found < 0:
+            msg = f"the kernel's BTF has no tracepoint {name}"
+            raise BtfError(msg)
+        pointer = self._type(found).contents.size_or_type
+        entries = self._entries(self._type(pointer).contents.size_or_type)
+        return tuple(self._pointed_to(each.number) for each in entries[1:])  # the first is the probe's own data
+
+    def _entries(self, type_id: int) -> list[_NameAndNumber]:
+        described = self._type(type_id).contents
+        address = ctypes.addressof(described) + ctypes.sizeof(_Type)
+        return list((_NameAndNumber * (described.info & 0xFFFF)).from_address(address))
+
+    def _pointed_to(self, type_id: int) -> str:
+        while type_id:
+            described = self._type(type_id).contents
+            kind = (described.info >> 24) & 0x1F
+            if kind != _POINTER and (kind not in _MODIFIERS or kind == _TYPEDEF):
+                return self._name(described.name_off)
+            type_id = described.size_or_type
+        return "void"
+
+    def _name(self, offset: int) -> str:
+        return str(self._lib.btf__name_by_offset(self._btf, ctypes.c_uint32(offset)).decode())
+
     def _id(self, struct: str) -> int:
         found = self._lib.btf__find_by_name_kind(self._btf, struct.encode(), _STRUCT)
         if found < 0:
@@ -76,9 +122,8 @@ class KernelTypes:
         info = described.contents.info
         address = ctypes.addressof(described.contents) + ctypes.sizeof(_Type)
         for member in (_Member * (info & 0xFFFF)).from_address(address):
-            name = self._lib.btf__name_by_offset(self._btf, ctypes.c_uint32(member.name_off)).decode()
             bits = member.offset & 0xFFFFFF if info >> 31 else member.offset
-            yield name, member.type, bits // 8
+            yield self._name(member.name_off), member.type, bits // 8
 
     def _find(self, type_id: int, wanted: str) -> int | None:
         for name, member_type, offset in self._members(type_id):
@@ -169,9 +214,8 @@ MEMBERS = (
 OPTIONAL = (("thread_info", "status"), ("nsproxy", "time_ns_for_children"), ("time_namespace", "ns"))
 
 
-def definitions() -> dict[str, int]:
+def definitions(types: KernelTypes) -> dict[str, int]:
     """Return macro name -> offset in bytes for all members that bpf/ uses. Raises BtfError naming what is missing."""
-    types = KernelTypes()
     found = {f"{s}_{m}".upper(): types.offset(s, m) for s, m in MEMBERS}
     found |= {f"{s}_{m}".upper(): types.offset(s, m) for s, m in OPTIONAL if types.has(s, m)}
     found["UPID_SIZE"] = types.size("upid")

@@ -11,6 +11,7 @@ import os
 import stat
 import struct
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,15 +42,35 @@ def by_place(instructions: bytes, descriptors: dict[int, int]) -> bytes:
     return bytes(patched)
 
 
-def load(compiled: Compiled) -> tuple[dict[str, int], dict[str, int]]:
-    """Make the maps and load the programs.
+def make_maps(compiled: Compiled, constants: Mapping[str, bytes]) -> dict[str, int]:
+    """Make the maps; those that hold one constant get it, and are never written again.
 
-    Returns name -> descriptor, of the programs and of the maps. Raises OSError that names what was refused.
+    Returns name -> descriptor. Raises OSError that names what was refused.
     """
-    descriptors = [bpf.create_map(shape) for shape in compiled.maps]
-    places = dict(enumerate(descriptors))
-    programs = {name: bpf.load_program(name, by_place(code, places)) for name, code in compiled.programs.items()}
-    return programs, {shape.name: fd for shape, fd in zip(compiled.maps, descriptors, strict=True)}
+    maps = {shape.name: bpf.create_map(shape) for shape in compiled.maps}
+    for name in constants.keys() & maps.keys():
+        constant = bpf.Map(maps[name])
+        constant.update(bytes(constant.key_size), constants[name])
+        constant.freeze()
+    return maps
+
+
+def load(compiled: Compiled, maps: Mapping[str, int], optional: frozenset[str]) -> tuple[dict[str, int], dict[str, str]]:
+    """Load the programs.
+
+    Returns name -> descriptor, and name -> reason for each of the optional ones that was refused. Raises OSError that
+    names any other that was.
+    """
+    places = dict(enumerate(maps.values()))
+    programs, refused = dict[str, int](), dict[str, str]()
+    for name, code in compiled.programs.items():
+        try:
+            programs[name] = bpf.load_program(name, by_place(code, places))
+        except OSError as error:
+            if name not in optional:
+                raise
+            refused[name] = error.strerror
+    return programs, refused
 
 
 def to_json(compiled: Compiled) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from otel_kernel.kernel import bpf, btf, compiled, headers, syscalls
+from otel_kernel.kernel import bpf, btf, compiled, drop_types, headers, syscalls
 
 # Function in bpf/ -> raw tracepoint it is for, or the index of its tail call; None: the agent runs it itself.
 PROGRAMS = {
@@ -44,6 +44,11 @@ MAPS = (
     "scratch", "empty_text",
 )  # fmt: skip
 TABLES = (*MAPS, "cursors", "zero_process")
+# Of bpf/drops.c: births do without them where they cannot be had.
+DROPS = "DROPS"
+DROP_PROGRAMS = {"on_kfree_skb": "kfree_skb", "learn_network": None}
+DROP_MAPS = ("node_network", "pod_networks", "pod_drops", "drops", "drop_locations")
+SYMBOL_FORMAT = "symbol_format"
 _INCLUDE = re.compile(r'^#include "([^"]+)"$', re.MULTILINE)
 
 
@@ -67,31 +72,52 @@ def layout(structure: Any) -> list[list[Any]]:  # noqa: ANN401  # BCC makes the 
 def load(definitions: dict[str, int], cache: Path) -> tuple[dict[str, Any], list[int]]:
     """Load everything, compiled now or before.
 
-    Returns the manifest and the descriptors: programs in PROGRAMS' order, then maps in MAPS' order.
+    Returns the manifest and the descriptors: programs in PROGRAMS' order, then maps in MAPS' order, each followed by
+    those of drops when these were asked for and can be had.
     """
-    code, compiler = prepare(definitions, cache)
+    types = btf.KernelTypes()
+    definitions, absent = _with_drops(types, definitions)
+    code, compiler = prepare(types, definitions, cache)
     key = compiled.digest(code, *compiler)
     ready = compiled.fetch(cache, key)
     if ready is None:
         ready = compile_programs(code, compiler)
         compiled.keep(cache, key, ready)
-    programs, maps = compiled.load(ready)
+    maps = compiled.make_maps(ready, {SYMBOL_FORMAT: b"%ps".ljust(8, b"\0")})
+    programs, refused = compiled.load(ready, maps, frozenset(DROP_PROGRAMS))
     for name, at in PROGRAMS.items():
         if isinstance(at, int):
             bpf.Map(maps["tails"]).update(struct.pack("<I", at), struct.pack("<I", programs[name]))
+    drops: dict[str, Any] = {"absent": absent or "; ".join(refused.values())}
+    names, held = dict[str, str | int | None](PROGRAMS), MAPS
+    if DROPS in definitions and not refused:
+        reasons = drop_types.reasons(types)
+        drops |= {"programs": list(DROP_PROGRAMS.items()), "reasons": reasons and list(reasons.items())}
+        names, held = names | DROP_PROGRAMS, MAPS + DROP_MAPS
     manifest = {
-        "programs": [[name, at] for name, at in PROGRAMS.items()],
-        "maps": list(MAPS),
-        **ready.layouts,
+        "programs": list(PROGRAMS.items()),
+        "maps": held,
+        "drops": drops,
         "syscalls": syscalls.table(),
+        **ready.layouts,
     }
-    return manifest, [programs[name] for name in PROGRAMS] + [maps[name] for name in MAPS]
+    return manifest, [programs[name] for name in names] + [maps[name] for name in held]
 
 
-def prepare(definitions: dict[str, int], cache: Path) -> tuple[str, list[str]]:
+def _with_drops(types: btf.KernelTypes, definitions: dict[str, int]) -> tuple[dict[str, int], str]:
+    """Return the definitions with those of drops, or without drops and why."""
+    if DROPS not in definitions:
+        return definitions, "not asked for"
+    try:
+        return definitions | drop_types.definitions(types), ""
+    except btf.BtfError as error:
+        return {name: value for name, value in definitions.items() if name != DROPS}, str(error)
+
+
+def prepare(types: btf.KernelTypes, definitions: dict[str, int], cache: Path) -> tuple[str, list[str]]:
     """Return the source and all that decides what the compiler makes of it: headers, version, flags."""
     os.environ["BCC_KERNEL_SOURCE"] = str(headers.make(cache))
-    macros = btf.definitions() | definitions | {f"TARGET_{platform.machine()}": 1}
+    macros = btf.definitions(types) | definitions | {f"TARGET_{platform.machine()}": 1}
     found = find_spec("bcc")
     if found is None or found.origin is None:
         raise ModuleNotFoundError("No module named 'bcc'")
@@ -135,17 +161,23 @@ def compile_half(code: str, compiler: list[str]) -> compiled.Compiled:
     from bcc import BPF  # noqa: PLC0415 - after BCC_KERNEL_SOURCE is set, which it reads when loaded
 
     module = BPF(text=code.encode(), cflags=[flag for flag in compiler if flag.startswith("-")])
-    tables = {name: module[name.encode()].map_fd for name in TABLES}
+    of_calls, with_drops = "-DCALLS_HALF=1" in compiler, f"-D{DROPS}=1" in compiler
+    made, names = [name for name in PROGRAMS if (name in CALL_PROGRAMS) == of_calls], TABLES
+    layouts = {
+        "records": layout(module[b"scratch"].sLeaf),
+        "counters": layout(module[b"counters"].sLeaf),
+        "process": layout(module[b"processes"].Leaf),
+    }
+    if with_drops and not of_calls:
+        made, names = [*made, *DROP_PROGRAMS], (*TABLES, *DROP_MAPS, SYMBOL_FORMAT)
+        layouts |= {"drop": layout(module[b"drops"].Key), "pod_network": layout(module[b"pod_networks"].Leaf)}
+        layouts |= {"pod_drops": layout(module[b"pod_drops"].Leaf), "symbol": layout(module[b"drop_locations"].Leaf)}
+    tables = {name: module[name.encode()].map_fd for name in names}
     places = {fd: place for place, fd in enumerate(tables.values())}
-    made = [name for name in PROGRAMS if (name in CALL_PROGRAMS) == ("-DCALLS_HALF=1" in compiler)]
     return compiled.Compiled(
         {name: compiled.by_place(module.dump_func(name.encode()), places) for name in made},
         tuple(bpf.shape_of(fd)._replace(name=name) for name, fd in tables.items()),
-        {
-            "records": layout(module[b"scratch"].sLeaf),
-            "counters": layout(module[b"counters"].sLeaf),
-            "process": layout(module[b"processes"].Leaf),
-        },
+        layouts,
     )
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from otel_kernel.kernel import bpf, records
+from otel_kernel.kernel.drops import Drops
 from otel_kernel.kernel.events import Event
 from otel_kernel.kernel.ring import Ring
 
@@ -33,6 +34,9 @@ class Sizes:
     processes: int = 16384
     threads: int = 32768
     texts: int = 2048
+    networks: int = 1024  # of pods
+    drops: int = 8192  # kinds of dropped packets, of all pods
+    drop_kinds: int = 32  # of one pod
 
     def definitions(self) -> dict[str, int]:
         """Return the macros that bpf/ takes."""
@@ -41,6 +45,9 @@ class Sizes:
             "PROCESSES_MAX": self.processes,
             "THREADS_MAX": self.threads,
             "TEXTS_MAX": self.texts,
+            "NETWORKS_MAX": self.networks,
+            "DROPS_MAX": self.drops,
+            "KINDS_MAX": self.drop_kinds,
         }
 
 
@@ -78,9 +85,10 @@ class Attachment(NamedTuple):
 class Loading:
     """The loader at work: it is started early, so that it compiles while the agent imports and scans."""
 
-    def __init__(self, cache: Path, sizes: Sizes, *, draw_openat: bool = False) -> None:
+    def __init__(self, cache: Path, sizes: Sizes, *, draw_openat: bool = False, drops: bool = False) -> None:
         """Start the loader. Raises ProbesError."""
-        definitions = sizes.definitions() | ({"DRAW_OPENAT": 1} if draw_openat else {})
+        chosen = {"DRAW_OPENAT": draw_openat, "DROPS": drops}
+        definitions = sizes.definitions() | {name: 1 for name, is_chosen in chosen.items() if is_chosen}
         self._sizes = sizes
         self._channel, theirs = socket.socketpair()
         self._channel.settimeout(_LOAD_TIMEOUT_S)
@@ -135,13 +143,15 @@ class Probes:
     def __init__(self, manifest: dict[str, Any], descriptors: Sequence[int], sizes: Sizes) -> None:
         """Take over the loader's descriptors. Raises LayoutError when C and Python differ, OSError."""
         records.check_layout(manifest["records"], manifest["counters"], manifest["process"])
-        programs = manifest["programs"]
+        programs = [*manifest["programs"], *manifest["drops"].get("programs", ())]
         self._programs = {name: fd for (name, _), fd in zip(programs, descriptors, strict=False)}
-        self._tracepoints = {name: at for name, at in programs if isinstance(at, str)}
+        self._tracepoints = {name: at for name, at in manifest["programs"] if isinstance(at, str)}
         self.maps = {name: bpf.Map(fd) for name, fd in zip(manifest["maps"], descriptors[len(programs) :], strict=True)}
         self._decoder = records.Decoder(manifest["syscalls"])
         self._ring = Ring(self.maps["records"].fd, sizes.ring_pages * 4096)
         self._links: list[int] = []
+        self.no_drops: str = manifest["drops"]["absent"]  # why `drops` is None
+        self.drops = None if self.no_drops else Drops(self._programs, self.maps, manifest)
         self.undecodable = 0
         self.received = 0
 
@@ -196,8 +206,16 @@ class Probes:
         return Counters(*(sum(column) for column in list(zip(*rows, strict=True))[: len(Counters._fields)]))
 
     def misses(self) -> int:
-        """Return how often any program was skipped (recursion_misses). Raises OSError."""
-        return sum(bpf.recursion_misses(fd) for fd in self._programs.values())
+        """Return how often any program of births was skipped (recursion_misses). Raises OSError."""
+        return sum(runs.misses for name, runs in self.runs().items() if name in self._tracepoints)
+
+    def runs(self) -> dict[str, bpf.Runs]:
+        """Return what the kernel counted of each attached program; it counts tail calls with the program that made them.
+
+        Raises OSError.
+        """
+        names = [*self._tracepoints, *(["on_kfree_skb"] if self.drops else [])]
+        return {name: bpf.runs(self._programs[name]) for name in names}
 
     def memory_bytes(self) -> dict[str, int]:
         """Return the kernel memory of each map."""
@@ -207,6 +225,8 @@ class Probes:
         """Stop observing; what the ring holds can still be read."""
         while self._links:
             os.close(self._links.pop())
+        if self.drops:
+            self.drops.detach()
 
     def close(self) -> None:
         """Detach and give everything back."""

@@ -88,16 +88,17 @@ class _Raw(NamedTuple):
 
 def check_layout(record: Layout, counters: Layout, process: Layout) -> None:
     """Compare the C structs with what is decoded and written here. Raises LayoutError naming the first difference."""
-    payload = ["payload", _HEADER.size, record[-1][2] if record else 0]  # its size is the C side's alone
-    expected = (
-        ("record", [*_layout(FIELDS), payload], record),
-        ("counters", _layout([(name, "Q") for name in COUNTERS]), counters),
-        ("process", _layout(PROCESS), process),
-    )
-    for name, want, have in expected:
-        for wanted, compiled in zip_longest(want, have):
-            if wanted != compiled:
-                raise LayoutError(f"C and Python differ on struct {name}: expected {wanted}, compiled {compiled}")
+    payload = ("payload", f"{record[-1][2] if record else 0}s")  # its size is the C side's alone
+    compare("record", (*FIELDS, payload), record)
+    compare("counters", [(name, "Q") for name in COUNTERS], counters)
+    compare("process", PROCESS, process)
+
+
+def compare(name: str, fields: Iterable[tuple[str, str]], compiled: Layout) -> None:
+    """Compare a C struct with its fields' names and struct codes. Raises LayoutError naming the first difference."""
+    for wanted, have in zip_longest(_layout(fields), compiled):
+        if wanted != have:
+            raise LayoutError(f"C and Python differ on struct {name}: expected {wanted}, compiled {have}")
 
 
 def _layout(fields: Iterable[tuple[str, str]]) -> Layout:
