@@ -72,6 +72,7 @@ int on_cgroup_rmdir(struct bpf_raw_tracepoint_args *ctx) {
   u64 id = id_of(cgroup);
   if (!pod_cgroups.lookup(&id)) return 0;
   pod_cgroups.delete(&id);
+  end_network(id);
   report_cgroup(CGROUP_RMDIR, id, (const char *)ctx->args[1], 0);
   return 0;
 }

@@ -68,9 +68,8 @@ static __always_inline bool find_by_device(struct drop *key, u64 device) {
 }
 
 static __always_inline bool find_by_socket(struct drop *key, u64 device, u64 sock) {
-  u32 zero = 0;
-  u64 *node = node_network.lookup(&zero), net = network_of(device);
-  key->side = node && net && net == *node ? HOST_SIDE : POD_SIDE;
+  u64 net = network_of(device);
+  key->side = net && net == node_network() ? HOST_SIDE : POD_SIDE;
   key->pod = pod_of(read64(sock + SOCK_COMMON_SKC_NET));
   return key->pod;
 }

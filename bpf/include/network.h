@@ -2,6 +2,11 @@
 // Linux 5.12; before, the address alone). Nothing is kept of the node's own network, nor of pods that use it.
 #ifdef DROPS
 
+struct networks {
+  u64 node;    // the address of the node's own
+  u64 refused; // of pods, because there was no room
+};
+
 struct pod_network {
   u64 cookie;
   u64 pod; // cgroup id of the pod's own cgroup
@@ -11,9 +16,10 @@ struct pod_network {
 struct pod_drops {
   u64 others[2]; // by enum side
   u64 kinds;
+  u64 ended; // the pod's cgroup is gone: user space forgets it once it has taken the last values
 };
 
-BPF_ARRAY(node_network, u64, 1);
+BPF_ARRAY(networks, struct networks, 1);
 BPF_HASH(pod_networks, u64, struct pod_network, NETWORKS_MAX);
 BPF_HASH(pod_drops, u64, struct pod_drops, NETWORKS_MAX);
 
@@ -27,27 +33,34 @@ static __always_inline u64 cookie_of(u64 net) {
 #endif
 }
 
+static __always_inline u64 node_network(void) {
+  u32 zero = 0;
+  struct networks *n = networks.lookup(&zero);
+  return n ? n->node : 0;
+}
+
 // `pod` 0: the node itself.
 static __always_inline u32 learn(u64 net, u64 pod) {
   u32 zero = 0;
-  u64 *node = node_network.lookup(&zero);
-  if (!node) return NODE_UNKNOWN;
+  struct networks *n = networks.lookup(&zero);
+  if (!n) return NODE_UNKNOWN;
   if (!pod) {
-    *node = net;
+    n->node = net;
     return LEARNED;
   }
-  if (!*node) return NODE_UNKNOWN;
-  if (net == *node) return OF_NODE;
+  if (!n->node) return NODE_UNKNOWN;
+  if (net == n->node) return OF_NODE;
   struct pod_drops none = {};
-  pod_drops.insert(&pod, &none);
-  if (!pod_drops.lookup(&pod)) return NO_ROOM;
   struct pod_network known = {.cookie = cookie_of(net), .pod = pod};
-  return pod_networks.update(&net, &known) ? NO_ROOM : LEARNED;
+  pod_drops.insert(&pod, &none);
+  if (pod_drops.lookup(&pod) && !pod_networks.update(&net, &known)) return LEARNED;
+  __sync_fetch_and_add(&n->refused, 1);
+  return NO_ROOM;
 }
 
 #define CGROUPS_ABOVE 4 // from where a container's program runs to its pod: crun puts one directory more between
 
-// A container's entry point runs: in the network of its pod. Where there is no room, user space tells when it tries.
+// A container's entry point runs: in the network of its pod.
 static __always_inline void learn_own_network(u64 task) {
   u64 cgroup = read64(read64(task + TASK_STRUCT_CGROUPS) + CSS_SET_DFL_CGRP);
 #pragma unroll
@@ -69,6 +82,12 @@ static __always_inline u64 pod_of(u64 net) {
   return known && known->cookie == cookie_of(net) ? known->pod : 0;
 }
 
+static __always_inline void end_network(u64 pod) {
+  struct pod_drops *drops = pod_drops.lookup(&pod);
+  if (drops) drops->ended = 1;
+}
+
 #else
 static __always_inline void learn_own_network(u64 task) {}
+static __always_inline void end_network(u64 pod) {}
 #endif

@@ -24,7 +24,7 @@ def _bpf(command: int, attributes: bytes) -> int:
 
 
 def _issue(command: int, attributes: "ctypes.Array[ctypes.c_char]") -> int:
-    """Issue bpf(2); what the kernel tells in the attributes is there afterwards, also after a failure. Raises OSError."""
+    """Issue bpf(2); what the kernel tells in the attributes is there afterwards, even if it fails. Raises OSError."""
     result = int(_libc.syscall(_NUMBERS[platform.machine()], command, attributes, 128))
     if result < 0:
         number = ctypes.get_errno()
@@ -101,15 +101,15 @@ def run_raw_tracepoint(program_fd: int, *arguments: int) -> int:
 
 
 class Runs(NamedTuple):
-    """How often a program ran, for how long, and how often the kernel skipped it since it ran on that CPU already."""
+    """How long and how often a program ran, how often it was skipped: that CPU was just running it."""
 
-    run_time_ns: int  # only while statistics are enabled, as the next
+    time_ns: int  # only while statistics are enabled, as the next
     runs: int
     misses: int  # 0 before 5.12
 
 
 def runs(program_fd: int) -> Runs:
-    """Return what the kernel counted of a program (struct bpf_prog_info of include/uapi/linux/bpf.h). Raises OSError."""
+    """Return what the kernel counted of a program (include/uapi/linux/bpf.h: struct bpf_prog_info). Raises OSError."""
     info = ctypes.create_string_buffer(232)
     _bpf(_INFO, struct.pack("<IIQ", program_fd, len(info), ctypes.addressof(info)))
     return Runs(*struct.unpack_from("<3Q", info, 192))
@@ -173,11 +173,12 @@ class Map:
             yield following.raw
             current = ctypes.create_string_buffer(following.raw, self.key_size)
 
-    def items(self) -> list[tuple[bytes, bytes]]:
+    def entries(self) -> list[tuple[bytes, bytes]]:
         """Return all keys and values of a hash map, read at once (since 5.6). Raises OSError."""
-        keys = ctypes.create_string_buffer(self.key_size * self.max_entries)
-        values = ctypes.create_string_buffer(self.value_size * self.max_entries)
-        place = ctypes.create_string_buffer(max(4, self.key_size))
+        key_size, value_size = self.key_size, self.value_size
+        keys = ctypes.create_string_buffer(key_size * self.max_entries)
+        values = ctypes.create_string_buffer(value_size * self.max_entries)
+        place = ctypes.create_string_buffer(max(4, key_size))
         addresses = (ctypes.addressof(place), ctypes.addressof(keys), ctypes.addressof(values))
         told = ctypes.create_string_buffer(struct.pack("<QQQQII", 0, *addresses, self.max_entries, self.fd), 128)
         try:
@@ -186,8 +187,12 @@ class Map:
             if error.errno != errno.ENOENT:  # there is no more than was read
                 raise
         count = struct.unpack_from("<I", told, 32)[0]
+        key_bytes, value_bytes = memoryview(keys), memoryview(values)
         return [
-            (keys[at * self.key_size : (at + 1) * self.key_size], values[at * self.value_size : (at + 1) * self.value_size])
+            (
+                bytes(key_bytes[at * key_size : (at + 1) * key_size]),
+                bytes(value_bytes[at * value_size : (at + 1) * value_size]),
+            )
             for at in range(count)
         ]
 

@@ -68,8 +68,9 @@ class KernelTypes:
         return True
 
     def type_of(self, struct: str, member: str) -> str:
-        """Return the name of the type of a struct's own member, of what it points to; empty when there is none such."""
-        return next((self._pointed_to(type_id) for name, type_id, _ in self._members(self._id(struct)) if name == member), "")
+        """Return the name of the type of a struct's own member, or of what it points to; empty when there is none."""
+        members = self._members(self._id(struct))
+        return next((self._pointed_to(type_id) for name, type_id, _ in members if name == member), "")
 
     def enum(self, name: str) -> dict[int, str]:
         """Return value -> name of an enum, the first of equal values; nothing when the kernel has no such enum."""

@@ -55,8 +55,10 @@ def make_maps(compiled: Compiled, constants: Mapping[str, bytes]) -> dict[str, i
     return maps
 
 
-def load(compiled: Compiled, maps: Mapping[str, int], optional: frozenset[str]) -> tuple[dict[str, int], dict[str, str]]:
-    """Load the programs.
+def load(
+    compiled: Compiled, maps: Mapping[str, int], optional: frozenset[str]
+) -> tuple[dict[str, int], dict[str, str]]:
+    """Load the programs; `maps` as make_maps made them.
 
     Returns name -> descriptor, and name -> reason for each of the optional ones that was refused. Raises OSError that
     names any other that was.
@@ -69,7 +71,7 @@ def load(compiled: Compiled, maps: Mapping[str, int], optional: frozenset[str]) 
         except OSError as error:
             if name not in optional:
                 raise
-            refused[name] = error.strerror
+            refused[name] = str(error.strerror)
     return programs, refused
 
 

@@ -1,4 +1,4 @@
-"""What the running kernel's BTF says of dropped packets: how bpf/drops.c finds a packet's pod, and what reasons are called."""
+"""What the running kernel's BTF says of dropped packets: where bpf/drops.c finds their pod, what reasons are called."""
 
 from otel_kernel.kernel.btf import BtfError, KernelTypes
 
@@ -26,7 +26,7 @@ _SUBSYSTEM_SHIFT = 16
 
 
 def definitions(types: KernelTypes) -> dict[str, int]:
-    """Return the macros of bpf/drops.c: offsets in bytes, places of arguments. Raises BtfError naming what is missing."""
+    """Return the macros of bpf/drops.c: offsets in bytes, places of arguments. Raises BtfError naming what it lacks."""
     found = {f"{s}_{m}".upper(): types.offset(s, m) for s, m in _MEMBERS}
     if types.type_of("net", "net_cookie") == "u64":  # before Linux 5.12 an atomic one, given when first asked for
         found["NET_NET_COOKIE"] = types.offset("net", "net_cookie")
@@ -43,7 +43,7 @@ def definitions(types: KernelTypes) -> dict[str, int]:
 
 
 def reasons(types: KernelTypes) -> dict[int, str] | None:
-    """Return what each reason is called, without the prefix as the kernel prints it; None before Linux 5.17: no reasons.
+    """Return what each reason is called, without prefix as the kernel prints it; None before Linux 5.17: no reasons.
 
     A subsystem stands where its first value is: of a module's reasons the kernel's own BTF does not tell the names.
     """

@@ -5,22 +5,28 @@ The kernel side counts; nothing is told packet by packet. A pod is the cgroup id
 
 import os
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from enum import IntEnum
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from otel_kernel.kernel import bpf, drop_types, records
 
 Side = Literal["pod", "host"]
 SIDES: tuple[Side, Side] = ("pod", "host")
 OTHER = "_OTHER"
+TRACEPOINT = "kfree_skb"
 
-_DROP = (("pod", "Q"), ("location", "Q"), ("reason", "I"), ("side", "I"))
-_POD_NETWORK = (("cookie", "Q"), ("pod", "Q"))
-_POD_DROPS = (("others", "2Q"), ("kinds", "Q"))
-_SYMBOL = (("name", "64s"),)
-_LAYOUTS = {"drop": _DROP, "pod_network": _POD_NETWORK, "pod_drops": _POD_DROPS, "symbol": _SYMBOL}
-_KEY = struct.Struct("<QQII")
+# The structs of bpf/include/network.h and bpf/drops.c.
+_LAYOUTS = {
+    "networks": (("node", "Q"), ("refused", "Q")),
+    "pod_networks": (("cookie", "Q"), ("pod", "Q")),
+    "pod_drops": (("others", "2Q"), ("kinds", "Q"), ("ended", "Q")),
+    "drop": (("pod", "Q"), ("location", "Q"), ("reason", "I"), ("side", "I")),
+}
+_NETWORKS, _POD_NETWORK, _POD_DROPS, _DROP = (
+    struct.Struct("<" + "".join(code for _, code in fields)) for fields in _LAYOUTS.values()
+)
+_COUNT = struct.Struct("<Q")
 
 
 class Learned(IntEnum):
@@ -34,31 +40,34 @@ class Learned(IntEnum):
 
 
 class Kind(NamedTuple):
-    """One kind of drops: why, in which function of the kernel, and on which side of the pod's devices."""
+    """One kind of drops: why, in which function of the kernel, and at which end of the pod's devices."""
 
     reason: str | None  # None: this kernel gives no reasons
-    location: str | None  # None: this kernel does not tell its name
+    location: str | None  # None: this kernel does not tell it, or it was not kept
     side: Side
 
 
-Packets = Mapping[Kind, int]
-
-
 class Drops:
-    """What counts dropped packets. The descriptors are the probes'; only the link is owned."""
+    """What counts dropped packets. The descriptors are the probes'; only the link is its own."""
 
-    def __init__(self, programs: Mapping[str, int], maps: Mapping[str, bpf.Map], told: Mapping[str, object]) -> None:
-        """Take over what was loaded; `told` is the loader's manifest. Raises LayoutError when C and Python differ."""
+    def __init__(self, programs: Mapping[str, int], maps: Mapping[str, bpf.Map], manifest: Mapping[str, Any]) -> None:
+        """Take over what was loaded. Raises LayoutError when C and Python differ."""
         for name, fields in _LAYOUTS.items():
-            records.compare(name, fields, told[name])
+            records.compare(name, fields, manifest[name])
+        reasons = manifest["drops"]["reasons"]
+        self._reasons = None if reasons is None else dict[int, str](reasons)
         self._programs, self._maps = programs, maps
-        reasons = told["drops"]["reasons"]
-        self._reasons = None if reasons is None else dict(reasons)
         self._link: int | None = None
 
     def attach(self) -> None:
         """Begin to count. Raises OSError."""
-        self._link = bpf.open_raw_tracepoint("kfree_skb", self._programs["on_kfree_skb"])
+        self._link = bpf.open_raw_tracepoint(TRACEPOINT, self._programs["on_kfree_skb"])
+
+    def detach(self) -> None:
+        """Count nothing more."""
+        if self._link is not None:
+            os.close(self._link)
+            self._link = None
 
     def learn_node(self, network_fd: int) -> Learned:
         """Tell which network is the node's own, by a descriptor of the namespace; before any pod's. Raises OSError."""
@@ -68,64 +77,65 @@ class Drops:
         """Tell which pod's a network is, by a descriptor of the namespace. Raises OSError."""
         return Learned(bpf.run_raw_tracepoint(self._programs["learn_network"], network_fd, pod))
 
-    def pods(self) -> set[int]:
+    def known(self) -> set[int]:
         """Return the pods whose network is known. Raises OSError."""
-        return {struct.unpack("<QQ", known)[1] for _, known in self._maps["pod_networks"].items()}
+        return {_POD_NETWORK.unpack(network)[1] for _, network in self._maps["pod_networks"].entries()}
+
+    def ended(self) -> set[int]:
+        """Return the pods that are gone and not forgotten. Raises OSError."""
+        return {pod for pod, (_, _, _, ended) in self._pods() if ended}
 
     def read(self) -> dict[int, dict[Kind, int]]:
-        """Return the packets of each pod whose network was ever known; those of kind OTHER on both sides, zero too.
+        """Return the packets of each pod whose network is known: those of no kind of its own are of OTHER, zero too.
 
         Raises OSError.
         """
-        found = {pod: self._others(counts) for pod, counts in self._pod_drops()}
-        rows = [(*_KEY.unpack(key), count) for key, count in self._maps["drops"].items()]
+        known, rows = self.known(), self._maps["drops"].entries()
         names = self._names() if rows else {}
-        for pod, location, reason, side, count in rows:
-            if pod in found:
+        found = {
+            pod: {Kind(OTHER, None, side): count for side, count in zip(SIDES, others, strict=True)}
+            for pod, (*others, _, _) in self._pods()
+            if pod in known
+        }
+        for key, count in rows:
+            pod, location, reason, side = _DROP.unpack(key)
+            kinds = found.get(pod)
+            if kinds is not None:
                 kind = Kind(self._reason(reason), names.get(location), SIDES[side])
-                kinds = found[pod]
-                kinds[kind] = kinds.get(kind, 0) + int.from_bytes(count, "little")
+                kinds[kind] = kinds.get(kind, 0) + _COUNT.unpack(count)[0]
         return found
 
-    def forget(self, pod: int) -> None:
-        """Count nothing more for a pod that is gone, and drop what was counted. Raises OSError."""
-        networks = self._maps["pod_networks"]
-        for net, known in networks.items():
-            if struct.unpack("<QQ", known)[1] == pod:
+    def forget(self, gone: set[int]) -> None:
+        """Count nothing more for these pods, and forget what was counted. Raises OSError."""
+        networks, pods, rows = (self._maps[name] for name in ("pod_networks", "pod_drops", "drops"))
+        for net, network in networks.entries():
+            if _POD_NETWORK.unpack(network)[1] in gone:
                 networks.delete(net)
-        self._maps["pod_drops"].delete(struct.pack("<Q", pod))
-        rows = self._maps["drops"]
-        for key, _ in rows.items():
-            if _KEY.unpack(key)[0] == pod:
-                rows.delete(key)
+        for pod in gone:
+            pods.delete(_COUNT.pack(pod))
+        for row, _ in rows.entries():
+            if _DROP.unpack(row)[0] in gone:
+                rows.delete(row)
+
+    def refused(self) -> int:
+        """Return how many networks of pods found no room. Raises OSError."""
+        return int(_NETWORKS.unpack(self._maps["networks"].lookup(bytes(4)) or bytes(_NETWORKS.size))[1])
 
     def misses(self) -> int:
-        """Return how many drops of any pod or none the kernel did not show, since it was just showing one. Raises OSError."""
+        """Return how many drops were not counted because that CPU was just counting one. Raises OSError."""
         return bpf.runs(self._programs["on_kfree_skb"]).misses
 
-    def detach(self) -> None:
-        """Count nothing more."""
-        if self._link is not None:
-            os.close(self._link)
-            self._link = None
-
-    def _pod_drops(self) -> list[tuple[int, tuple[int, ...]]]:
-        return [
-            (int.from_bytes(pod, "little"), struct.unpack("<3Q", counts)[:2])
-            for pod, counts in self._maps["pod_drops"].items()
-        ]
-
-    @staticmethod
-    def _others(counts: tuple[int, ...]) -> dict[Kind, int]:
-        return {Kind(OTHER, None, side): count for side, count in zip(SIDES, counts, strict=True)}
+    def _pods(self) -> Iterator[tuple[int, tuple[int, ...]]]:
+        for pod, counts in self._maps["pod_drops"].entries():
+            yield _COUNT.unpack(pod)[0], _POD_DROPS.unpack(counts)
 
     def _reason(self, value: int) -> str | None:
         return None if self._reasons is None else drop_types.reason(value, self._reasons)
 
     def _names(self) -> dict[int, str]:
-        """Return the symbol of each location; a kernel without symbols tells addresses instead, which are none."""
-        told = (
-            (int.from_bytes(location, "little"), name.partition(b"\0")[0].decode("ascii", "replace"))
-            for location, name in self._maps["drop_locations"].items()
-        )
-        return {location: name for location, name in told if name and not name.startswith("0x")}
+        told = {
+            _COUNT.unpack(location)[0]: name.partition(b"\0")[0].decode("ascii", "replace")
+            for location, name in self._maps["drop_locations"].entries()
+        }
+        # A kernel without symbols tells the address instead.
+        return {location: name for location, name in told.items() if name and not name.startswith("0x")}

@@ -21,7 +21,8 @@ from typing import Any
 from otel_kernel.kernel import bpf, btf, compiled, drop_types, headers, syscalls
 
 # Function in bpf/ -> raw tracepoint it is for, or the index of its tail call; None: the agent runs it itself.
-PROGRAMS = {
+Programs = dict[str, str | int | None]
+PROGRAMS: Programs = {
     "on_newtask": "task_newtask",
     "on_process_exit": "sched_process_exit",
     "on_exec": "sched_process_exec",
@@ -46,8 +47,8 @@ MAPS = (
 TABLES = (*MAPS, "cursors", "zero_process")
 # Of bpf/drops.c: births do without them where they cannot be had.
 DROPS = "DROPS"
-DROP_PROGRAMS = {"on_kfree_skb": "kfree_skb", "learn_network": None}
-DROP_MAPS = ("node_network", "pod_networks", "pod_drops", "drops", "drop_locations")
+DROP_PROGRAMS = ("on_kfree_skb", "learn_network")
+DROP_MAPS = ("networks", "pod_networks", "pod_drops", "drops", "drop_locations")
 SYMBOL_FORMAT = "symbol_format"
 _INCLUDE = re.compile(r'^#include "([^"]+)"$', re.MULTILINE)
 
@@ -76,38 +77,44 @@ def load(definitions: dict[str, int], cache: Path) -> tuple[dict[str, Any], list
     those of drops when these were asked for and can be had.
     """
     types = btf.KernelTypes()
-    definitions, absent = _with_drops(types, definitions)
-    code, compiler = prepare(types, definitions, cache)
-    key = compiled.digest(code, *compiler)
-    ready = compiled.fetch(cache, key)
-    if ready is None:
-        ready = compile_programs(code, compiler)
-        compiled.keep(cache, key, ready)
+    definitions, why_not = _with_drops(types, definitions)
+    ready = _ready(*prepare(types, definitions, cache), cache)
     maps = compiled.make_maps(ready, {SYMBOL_FORMAT: b"%ps".ljust(8, b"\0")})
     programs, refused = compiled.load(ready, maps, frozenset(DROP_PROGRAMS))
     for name, at in PROGRAMS.items():
         if isinstance(at, int):
             bpf.Map(maps["tails"]).update(struct.pack("<I", at), struct.pack("<I", programs[name]))
-    drops: dict[str, Any] = {"absent": absent or "; ".join(refused.values())}
-    names, held = dict[str, str | int | None](PROGRAMS), MAPS
+    drops: dict[str, Any] = {"programs": [], "why_not": why_not or "; ".join(refused.values())}
+    names, tables = [*PROGRAMS], [*MAPS]
     if DROPS in definitions and not refused:
         reasons = drop_types.reasons(types)
-        drops |= {"programs": list(DROP_PROGRAMS.items()), "reasons": reasons and list(reasons.items())}
-        names, held = names | DROP_PROGRAMS, MAPS + DROP_MAPS
+        drops |= {"programs": [*DROP_PROGRAMS], "reasons": None if reasons is None else [*reasons.items()]}
+        names += DROP_PROGRAMS
+        tables += DROP_MAPS
     manifest = {
-        "programs": list(PROGRAMS.items()),
-        "maps": held,
+        "programs": [*PROGRAMS.items()],
+        "maps": tables,
         "drops": drops,
         "syscalls": syscalls.table(),
         **ready.layouts,
     }
-    return manifest, [programs[name] for name in names] + [maps[name] for name in held]
+    return manifest, [programs[name] for name in names] + [maps[name] for name in tables]
+
+
+def _ready(code: str, compiler: list[str], cache: Path) -> compiled.Compiled:
+    """Return what was compiled before, else compile it and keep it."""
+    key = compiled.digest(code, *compiler)
+    ready = compiled.fetch(cache, key)
+    if ready is None:
+        ready = compile_programs(code, compiler)
+        compiled.keep(cache, key, ready)
+    return ready
 
 
 def _with_drops(types: btf.KernelTypes, definitions: dict[str, int]) -> tuple[dict[str, int], str]:
-    """Return the definitions with those of drops, or without drops and why."""
+    """Return the definitions with those that drops take, or without drops and why."""
     if DROPS not in definitions:
-        return definitions, "not asked for"
+        return definitions, ""
     try:
         return definitions | drop_types.definitions(types), ""
     except btf.BtfError as error:
@@ -162,16 +169,17 @@ def compile_half(code: str, compiler: list[str]) -> compiled.Compiled:
 
     module = BPF(text=code.encode(), cflags=[flag for flag in compiler if flag.startswith("-")])
     of_calls, with_drops = "-DCALLS_HALF=1" in compiler, f"-D{DROPS}=1" in compiler
-    made, names = [name for name in PROGRAMS if (name in CALL_PROGRAMS) == of_calls], TABLES
+    made, names = [name for name in PROGRAMS if (name in CALL_PROGRAMS) == of_calls], list(TABLES)
     layouts = {
         "records": layout(module[b"scratch"].sLeaf),
         "counters": layout(module[b"counters"].sLeaf),
         "process": layout(module[b"processes"].Leaf),
     }
     if with_drops and not of_calls:
-        made, names = [*made, *DROP_PROGRAMS], (*TABLES, *DROP_MAPS, SYMBOL_FORMAT)
-        layouts |= {"drop": layout(module[b"drops"].Key), "pod_network": layout(module[b"pod_networks"].Leaf)}
-        layouts |= {"pod_drops": layout(module[b"pod_drops"].Leaf), "symbol": layout(module[b"drop_locations"].Leaf)}
+        made += DROP_PROGRAMS
+        names += [*DROP_MAPS, SYMBOL_FORMAT]
+        layouts["drop"] = layout(module[b"drops"].Key)
+        layouts |= {name: layout(module[name.encode()].Leaf) for name in ("networks", "pod_networks", "pod_drops")}
     tables = {name: module[name.encode()].map_fd for name in names}
     places = {fd: place for place, fd in enumerate(tables.values())}
     return compiled.Compiled(

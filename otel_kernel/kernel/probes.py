@@ -143,15 +143,16 @@ class Probes:
     def __init__(self, manifest: dict[str, Any], descriptors: Sequence[int], sizes: Sizes) -> None:
         """Take over the loader's descriptors. Raises LayoutError when C and Python differ, OSError."""
         records.check_layout(manifest["records"], manifest["counters"], manifest["process"])
-        programs = [*manifest["programs"], *manifest["drops"].get("programs", ())]
-        self._programs = {name: fd for (name, _), fd in zip(programs, descriptors, strict=False)}
+        programs = [*(name for name, _ in manifest["programs"]), *manifest["drops"]["programs"]]
+        self._programs = dict(zip(programs, descriptors, strict=False))
         self._tracepoints = {name: at for name, at in manifest["programs"] if isinstance(at, str)}
         self.maps = {name: bpf.Map(fd) for name, fd in zip(manifest["maps"], descriptors[len(programs) :], strict=True)}
         self._decoder = records.Decoder(manifest["syscalls"])
         self._ring = Ring(self.maps["records"].fd, sizes.ring_pages * 4096)
         self._links: list[int] = []
-        self.no_drops: str = manifest["drops"]["absent"]  # why `drops` is None
-        self.drops = None if self.no_drops else Drops(self._programs, self.maps, manifest)
+        self._statistics: int | None = None
+        self.why_no_drops: str = manifest["drops"]["why_not"]  # empty: they are there, or were not asked for
+        self.drops = Drops(self._programs, self.maps, manifest) if manifest["drops"]["programs"] else None
         self.undecodable = 0
         self.received = 0
 
@@ -205,15 +206,22 @@ class Probes:
         rows = [struct.unpack_from(f"<{len(records.COUNTERS)}Q", raw, at) for at in range(0, len(raw), size)]
         return Counters(*(sum(column) for column in list(zip(*rows, strict=True))[: len(Counters._fields)]))
 
+    def enable_run_statistics(self) -> None:
+        """Let the kernel count and time runs until closed. Raises OSError."""
+        if self._statistics is None:
+            self._statistics = bpf.enable_run_statistics()
+
+    @property
+    def has_run_statistics(self) -> bool:
+        """Whether the kernel counts and times runs for us; it may do so for others."""
+        return self._statistics is not None
+
     def misses(self) -> int:
         """Return how often any program of births was skipped (recursion_misses). Raises OSError."""
         return sum(runs.misses for name, runs in self.runs().items() if name in self._tracepoints)
 
     def runs(self) -> dict[str, bpf.Runs]:
-        """Return what the kernel counted of each attached program; it counts tail calls with the program that made them.
-
-        Raises OSError.
-        """
+        """Return what the kernel counted of each attached program, of its tail calls with it. Raises OSError."""
         names = [*self._tracepoints, *(["on_kfree_skb"] if self.drops else [])]
         return {name: bpf.runs(self._programs[name]) for name in names}
 
@@ -231,6 +239,8 @@ class Probes:
     def close(self) -> None:
         """Detach and give everything back."""
         self.detach()
+        if self._statistics is not None:
+            os.close(self._statistics)
         self._ring.close()
         for fd in self._programs.values():
             os.close(fd)

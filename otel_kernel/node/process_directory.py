@@ -53,3 +53,7 @@ class ProcessDirectory:
     def network_namespace(self) -> int:
         """Return the inode number of its network namespace."""
         return os.stat("ns/net", dir_fd=self._descriptor).st_ino
+
+    def open_network_namespace(self) -> int:
+        """Return a descriptor of its network namespace, which keeps that alive; the caller's to close."""
+        return os.open("ns/net", os.O_RDONLY | os.O_CLOEXEC, dir_fd=self._descriptor)

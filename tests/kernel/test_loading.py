@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from otel_kernel.kernel import headers, loader
+from otel_kernel.kernel import btf, headers, loader
 from otel_kernel.kernel.probes import RUNTIME_DAEMON, Loading, Probes, ProbesError, Sizes
 from tests.kernel.actors import DAEMON, Daemon, Kernel, repeat
 
@@ -20,10 +20,12 @@ from otel_kernel.kernel.probes import Loading, ProbesError, Sizes
 import os
 before = set(os.listdir("/proc/self/fd"))
 try:
-    Loading(Path(sys.argv[1]), Sizes()).finish()
+    probes = Loading(Path(sys.argv[1]), Sizes(), drops=True).finish()
+    print("without drops:", probes.why_no_drops)
+    probes.close()
 except ProbesError as error:
     print(error)
-    print(len(set(os.listdir("/proc/self/fd")) - before))
+print(len(set(os.listdir("/proc/self/fd")) - before))
 """
 
 
@@ -81,6 +83,35 @@ def test_sources_that_the_verifier_refuses(tmp_path: Path, cache: Path) -> None:
     assert "Permission denied" in told
 
 
+def test_drops_that_the_verifier_refuses(tmp_path: Path, cache: Path) -> None:
+    """Births do without what counts drops where the kernel refuses that, and the reason is known."""
+    file = loader.source_directory() / "drops.c"
+    line = "  u64 skb = ctx->args[0], device"
+    told = load_where(replaced(file, line, f"  ctx->args[0] = 1;\n{line}", tmp_path), cache)
+    assert told.startswith("without drops: program on_kfree_skb: Permission denied")
+
+
+def test_drops_that_the_kernels_types_refuse(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Births do without drops where the kernel lacks a member that these take."""
+
+    def lacks(_: btf.KernelTypes, struct: str, member: str) -> int:
+        raise btf.BtfError(f"the kernel's struct {struct} has no member {member}")
+
+    types = btf.KernelTypes()
+    monkeypatch.setattr(btf.KernelTypes, "offset", lacks)
+    told = loader._with_drops(types, {"DROPS": 1, "RING_PAGES": 512})
+    assert told == ({"RING_PAGES": 512}, "the kernel's struct task_struct has no member cgroups")
+
+
+def test_drops_that_were_not_asked_for(cache: Path) -> None:
+    """What was not asked for is neither compiled nor loaded, and nothing is said of it."""
+    probes = Loading(cache, Sizes()).finish()
+    assert (probes.drops, probes.why_no_drops) == (None, "")
+    assert not {"drops", "networks", "pod_networks", "pod_drops", "drop_locations"} & probes.maps.keys()
+    assert "on_kfree_skb" not in probes.runs()
+    probes.close()
+
+
 @pytest.mark.parametrize(
     ("old", "new", "names"),
     [
@@ -108,7 +139,10 @@ def test_loader_that_is_killed(cache: Path) -> None:
 def test_closing(cache: Path, programs: Path) -> None:
     """Closing detaches everything and gives every descriptor back."""
     before = open_descriptors()
-    probes = Loading(cache, Sizes()).finish()
+    probes = Loading(cache, Sizes(), drops=True).finish()
+    assert probes.drops is not None
+    probes.drops.attach()
+    probes.enable_run_statistics()
     name = f"{DAEMON}-closing"[:15]
     probes.name_daemons({name: RUNTIME_DAEMON})
     probes.attach()
