@@ -72,7 +72,7 @@ def run(settings: Settings) -> int:
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="otel-kernel: %(message)s")
     health = Health()
     with ExitStack() as stack:
-        loading = ebpf.start(settings)
+        loading = ebpf.start(settings, settings.measured)
         stop_fd = stack.enter_context(stop_signals())
         try:
             outputs = Outputs(settings, host(settings), health)
@@ -142,7 +142,9 @@ def open_source(
     """
     files = host_files.find(settings.observation)
     try:
-        source = EbpfSource(ebpf.finish(loading, files), health, files, directory, record)
+        run_statistics = settings.metrics.bpf_stats and "agent" in settings.measured
+        probes = ebpf.finish(loading, files, run_statistics=run_statistics)
+        source = EbpfSource(probes, health, files, directory, record)
         return source, source.observe(assembly_settings(settings))
     except (ProbesError, OSError) as error:
         if settings.observation.ebpf == "require":

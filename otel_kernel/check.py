@@ -2,11 +2,15 @@
 
 import json
 import sys
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Literal
 
 from otel_kernel import ebpf
+from otel_kernel.health import Health
+from otel_kernel.kernel.drops import TRACEPOINT
 from otel_kernel.kernel.probes import Loading, Probes, ProbesError
+from otel_kernel.metrics.drop_source import DropSource
 from otel_kernel.node import cgroupfs, procfs
 from otel_kernel.pods import cgroup_path
 from otel_kernel.settings import Settings
@@ -32,6 +36,8 @@ class Attempt:
     reason: str  # empty: every probe was attached
     attached: dict[str, str]  # raw tracepoint -> "attached" or why not
     map_bytes: dict[str, int]
+    no_drops: str = ""  # why dropped packets are not counted
+    no_statistics: str = ""  # why the kernel does not tell of its runs
 
 
 def check(settings: Settings, *, as_json: bool) -> int:
@@ -50,25 +56,41 @@ def check(settings: Settings, *, as_json: bool) -> int:
 
 def try_probes(settings: Settings) -> Attempt:
     """Compile, load and attach every program, look at its maps, and let go."""
-    loading = ebpf.start(settings)
+    loading = ebpf.start(settings, frozenset(settings.metrics.groups))
     if not isinstance(loading, Loading):
-        return Attempt(loading, {}, {})
+        return Attempt(loading, {}, {}, loading, loading)
     try:
         probes = loading.finish()
     except ProbesError as error:
-        return Attempt(str(error), {}, {})
+        return Attempt(str(error), {}, {}, str(error), str(error))
     try:
-        return attach(probes)
+        return attach(probes, settings)
     finally:
         probes.close()
 
 
-def attach(probes: Probes) -> Attempt:
+def attach(probes: Probes, settings: Settings) -> Attempt:
     """Attach every program and tell what became of each."""
     attachments = probes.attach()
     failed = [each.failure for each in attachments if each.failure]
     attached = {each.tracepoint: each.error or "attached" for each in attachments}
-    return Attempt("; ".join(failed), attached, probes.memory_bytes())
+    no_drops = probes.why_no_drops or "OTEL_KERNEL_METRICS leaves out network"
+    if probes.drops:
+        observation = settings.observation
+        source = DropSource(probes.drops, observation.cgroup_root, observation.proc_root, Health())
+        no_drops = refusal(lambda: source.observe(()))
+        attached[TRACEPOINT] = no_drops or "attached"
+    no_statistics = refusal(probes.enable_run_statistics)
+    return Attempt("; ".join(failed), attached, probes.memory_bytes(), no_drops, no_statistics)
+
+
+def refusal(do: Callable[[], None]) -> str:
+    """Return why the kernel refuses something, empty when it does not."""
+    try:
+        do()
+    except OSError as error:
+        return error.strerror or str(error)
+    return ""
 
 
 def find_hierarchy(settings: Settings) -> tuple[cgroupfs.Hierarchy | None, str]:
@@ -95,8 +117,14 @@ def judge(attempt: Attempt, hierarchy: cgroupfs.Hierarchy | None, cgroup_reason:
         Signal("identity: cgroup path, OCI bundle", "files" if hierarchy else "not here", cgroup_reason),
         Signal("identity: CNI", births.how, births.why, births.enable),
         Signal("identity: CRI, Kubernetes API", "not here", "not in this version"),
+        _of_probes("metrics: dropped packets", attempt.no_drops),
+        _of_probes("metrics: runs of BPF programs", attempt.no_statistics),
         Signal("metrics", "not here", "not in this version"),
     ]
+
+
+def _of_probes(signal: str, reason: str) -> Signal:
+    return Signal(signal, "not here" if reason else "eBPF", reason, ebpf.remedy(reason) if reason else "")
 
 
 def exit_status(signals: list[Signal]) -> int:

@@ -1,5 +1,6 @@
 """Does eBPF work here, and if not, what would enable it? The loader is started early and finished when it is needed."""
 
+import logging
 import os
 from pathlib import Path
 
@@ -8,6 +9,8 @@ from otel_kernel.kernel.probes import Loading, Probes, ProbesError, Sizes
 from otel_kernel.node import cgroupfs
 from otel_kernel.settings import Settings
 
+log = logging.getLogger(__name__)
+
 V1_ONLY = "the host has cgroup v1 only: the kernel side cannot tell a task's pod"
 REMEDIES = {
     "not root": "run as root, in a container as a privileged one",
@@ -15,31 +18,45 @@ REMEDIES = {
     "No module named 'bcc'": "install BCC's Python binding (Debian: python3-bpfcc)",
     "UAPI headers": "install linux-libc-dev",
     "BTF": "a kernel with CONFIG_DEBUG_INFO_BTF",
+    "OTEL_KERNEL_METRICS leaves out network": "OTEL_KERNEL_METRICS with network",
+    "network namespace may not be opened": "the host's PID namespace, and CAP_SYS_PTRACE",
     "Operation not permitted": "a privileged container; kernel lockdown must not be `confidentiality`",
     V1_ONLY: "a cgroup v2 hierarchy (beside v1 is enough)",
 }
 
 
-def start(settings: Settings) -> Loading | str:
-    """Start the loader: it compiles while the rest is set up. Returns why not, else."""
+def start(settings: Settings, groups: frozenset[str]) -> Loading | str:
+    """Start the loader, for births and for these groups of metrics: it compiles while the rest is set up.
+
+    Returns why not, else.
+    """
     if settings.observation.ebpf == "off":
         return "eBPF is off"
     if os.geteuid() != 0:
         return "not root"
     try:
-        return Loading(cache_directory(), Sizes(), draw_openat=settings.births.openat_spans)
+        openat_spans = settings.births.openat_spans
+        return Loading(cache_directory(), Sizes(), draw_openat=openat_spans, drops="network" in groups)
     except (ProbesError, OSError) as error:
         return str(error)
 
 
-def finish(loading: Loading | str, files: HostFiles) -> Probes:
-    """Return what was loaded. Raises ProbesError with the reason when nothing was, or it would be of no use here."""
+def finish(loading: Loading | str, files: HostFiles, *, run_statistics: bool = False) -> Probes:
+    """Return what was loaded; with the kernel's statistics of its runs, if that is allowed.
+
+    Raises ProbesError with the reason when nothing was loaded, or it would be of no use here.
+    """
     if isinstance(loading, str):
         raise ProbesError(loading)
     loaded = loading.finish()
     if files.hierarchy_kind is cgroupfs.Kind.V1:
         loaded.close()
         raise ProbesError(V1_ONLY)
+    if run_statistics:
+        try:
+            loaded.enable_run_statistics()
+        except OSError as error:
+            log.warning("OTEL_KERNEL_BPF_STATS=on: the kernel refuses its statistics: %s", error.strerror)
     return loaded
 
 

@@ -13,6 +13,7 @@ from otel_kernel.kernel.clock import boot_ns, unix_offset_ns
 from otel_kernel.kernel.events import Call, Event, Loss
 from otel_kernel.kernel.probes import BELOW_POD, KUBELET, POD_LEVEL, RUNTIME_DAEMON, Probes, ProbesError
 from otel_kernel.metrics.agent_row import SourceFigures
+from otel_kernel.metrics.drop_source import DropSource
 from otel_kernel.metrics.samples import Source as Meter
 from otel_kernel.node import cgroupfs, procfs
 from otel_kernel.node.watch import CgroupSeen
@@ -47,6 +48,7 @@ class EbpfSource:
         self._directory = directory
         self._record = record
         self._identifier = Identifier(str(host.root))
+        self._meters: list[Meter] = []
         self._lost = self._missed = 0
         self._counted_ns = 0
 
@@ -59,10 +61,12 @@ class EbpfSource:
         try:
             self._probes.name_daemons(names | {procfs.KUBELET: KUBELET})
             attach(self._probes)
-            return self._begin(settings)
+            words = self._begin(settings)
         except (ProbesError, OSError):
             self._probes.close()
             raise
+        self._meters += self._drop_source()
+        return words
 
     def _begin(self, settings: AssemblySettings) -> str:
         pods, daemons = self._learn_pods(), self._learn_daemons()
@@ -71,6 +75,20 @@ class EbpfSource:
         for facts in existing.facts(self._host.hierarchy, self._host.proc_root, self._identifier, started_ns):
             self._feed(facts)
         return f"{daemons} runtime daemons, {pods} pods that are there already"
+
+    def _drop_source(self) -> Iterator[Meter]:
+        """Yield what measures dropped packets, where it works; births do without it."""
+        why_not = self._probes.why_no_drops
+        if self._probes.drops:
+            source = DropSource(self._probes.drops, self._host.hierarchy, self._host.proc_root, self._health)
+            try:
+                source.observe(self._directory.pods())
+            except OSError as error:
+                why_not = error.strerror or str(error)
+            else:
+                yield source
+        if why_not:
+            log.warning("dropped packets are not counted: %s", why_not)
 
     def _learn_pods(self) -> int:
         pods = set()
@@ -109,11 +127,18 @@ class EbpfSource:
     @property
     def meters(self) -> Sequence[Meter]:
         """What counts in the kernel for metrics."""
-        return ()
+        return self._meters
 
     def figures(self) -> SourceFigures:
         """Return what only we know of ourselves. Raises OSError."""
-        return SourceFigures(births_open=self._assembly.counters.open, map_bytes=self._probes.memory_bytes())
+        runs = self._probes.runs() if self._probes.has_run_statistics else {}
+        return SourceFigures(
+            births_open=self._assembly.counters.open,
+            map_bytes=self._probes.memory_bytes(),
+            program_runs={name: of.runs for name, of in runs.items()},
+            program_run_ns={name: of.time_ns for name, of in runs.items()},
+            program_misses={name: of.misses for name, of in runs.items()},
+        )
 
     def stop(self) -> list[Trace]:
         """Detach, take in the rest, and return the births that are open as far as they came."""

@@ -13,6 +13,9 @@ class Counter(Enum):
     EVENTS_LOST = "records the kernel side could not hand over: the ring or a map was full"
     EVENTS_MALFORMED = "records of a wrong size or kind, dropped"
     PROBE_MISSES = "times the kernel skipped a program because it was already running on that CPU"
+    DROPS_MISSED = "packets dropped while the kernel was just showing another drop on that CPU: counted for no pod"
+    NETWORKS_REFUSED = "networks of pods for which the kernel side had no room: their dropped packets are not counted"
+    MAPS_UNREADABLE = "times the kernel refused to let one of its maps be read"
     STRINGS_UNREAD = "paths and arguments that were readable neither at entry nor at exit of their call"
     WATCHES_LOST = "times the kernel dropped notices of changed directories, after which they were read anew"
 

@@ -198,6 +198,12 @@ class Settings:
         chosen = self.chosen_outputs or (default,)
         return tuple(output for output in chosen if not (self.otlp.disabled and output.kind == "otlp"))
 
+    @property
+    def measured(self) -> frozenset[str]:
+        """The groups of metrics that are exported to somewhere."""
+        by_otlp = Output("otlp") in self.outputs and self.otlp.metrics.endpoint
+        return frozenset(self.metrics.groups if by_otlp or any(output.path for output in self.outputs) else ())
+
     @classmethod
     def load(cls, environ: Mapping[str, str], arguments: Mapping[str, str] = MappingProxyType({})) -> Self:
         """Return the settings that the environment and the arguments (by variable name) make.
@@ -219,7 +225,7 @@ def _refuse_what_cannot_be_together(settings: Settings) -> None:
         exporter.refuse_contradictions()
 
 
-_MEASURED = frozenset({"groups", "interval_ms", "throttle_threshold_percent"})
+_MEASURED = frozenset({"groups", "interval_ms", "throttle_threshold_percent", "bpf_stats"})
 
 
 def _notices(settings: Settings) -> Iterator[str]:

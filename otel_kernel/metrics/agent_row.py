@@ -23,6 +23,8 @@ _BY_COUNTER: Mapping[str, SeriesName] = {
     "EVENTS_RECEIVED": _name("events.received"),
     "EVENTS_LOST": _name("events.lost", loss_kind="kernel"),
     "EVENTS_MALFORMED": _name("events.lost", loss_kind="malformed"),
+    "DROPS_MISSED": _name("events.lost", loss_kind="drop"),
+    "NETWORKS_REFUSED": _name("events.lost", loss_kind="network"),
     "STRINGS_UNREAD": _name("events.lost", loss_kind="string"),
     "WATCHES_LOST": _name("events.lost", loss_kind="watch"),
     "BUNDLES_UNREADABLE": _name("events.lost", loss_kind="bundle"),
@@ -64,6 +66,7 @@ class SourceFigures:
     map_bytes: Mapping[str, int] = field(default_factory=dict)  # by map
     program_runs: Mapping[str, int] = field(default_factory=dict)  # by program, with OTEL_KERNEL_BPF_STATS
     program_run_ns: Mapping[str, int] = field(default_factory=dict)
+    program_misses: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -120,3 +123,5 @@ def _of_source(figures: SourceFigures) -> Iterator[Sample]:
         yield Sample(_name("bpf.program.runs", bpf_program=program), runs)
     for program, run_ns in figures.program_run_ns.items():
         yield Sample(_name("bpf.program.run.time", bpf_program=program), run_ns / 1e9)
+    for program, misses in figures.program_misses.items():
+        yield Sample(_name("bpf.program.misses", bpf_program=program), misses)

@@ -100,8 +100,9 @@ DROPS = (
         "otel_kernel.pod.network.drops",
         group="network",
         unit="{packet}",
-        description="packets dropped, by the kernel's reason; none for hostNetwork",
-        needs=f"{BPF}, skb:kfree_skb with a reason (5.17)",
+        description="packets that the kernel dropped in the pod's network or on the host's side of its devices, since "
+        "the pod's first program began; kinds beyond 32 are `_OTHER`; none for hostNetwork",
+        needs=f"{BPF}; reasons since 5.17, locations since 5.13",
         cost="one program on each dropped packet",
         attributes=("otel_kernel.drop.reason", "otel_kernel.drop.location", "otel_kernel.drop.side"),
     ),

@@ -3,6 +3,7 @@
 import logging
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from otel_kernel.node import procfs
@@ -17,6 +18,14 @@ def find(proc_root: Path) -> Mapping[str, int]:
     if not found:
         log.warning("the node's namespaces may not be read: no network counters and no namespaces of pods")
     return found
+
+
+def open_network(proc_root: Path) -> int | None:
+    """Return a descriptor of the node's network namespace, the caller's to close; None when nobody may be asked."""
+    for pid in _candidates(proc_root):
+        with suppress(OSError):
+            return os.open(proc_root / str(pid) / "ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    return None
 
 
 def _candidates(proc_root: Path) -> Iterator[int]:

@@ -127,5 +127,14 @@ AGENT = (
         needs=BPF,
     ),
     _program("otel_kernel.agent.bpf.program.runs", unit="{run}", description="runs of each BPF program"),
-    _program("otel_kernel.agent.bpf.program.run.time", unit="s", description="time in each BPF program"),
+    _program(
+        "otel_kernel.agent.bpf.program.run.time",
+        unit="s",
+        description="time in each BPF program, those it goes on to (tail calls) with it",
+    ),
+    _program(
+        "otel_kernel.agent.bpf.program.misses",
+        unit="{run}",
+        description="runs of each BPF program that the kernel skipped because that CPU was just running it",
+    ),
 )

@@ -170,17 +170,17 @@ class PodCollection:
     # What is gone
 
     def _removed(self, removed: Removed, now: Moment) -> Told:
+        last = [*chain(*(source.take_last(removed.pod_uid, removed.container_id) for source in self._sources))]
         if removed.container_id is None:
             pod = self._pods.pop(key(removed.cgroup), None)
             if pod is not None and pod.series is not None:
                 ns = now.unix(removed.ns)
-                yield pod.series.finish((), ns, ns, now.unix_ns)
+                yield pod.series.finish(last, ns, ns, now.unix_ns)
         else:
             track = self._containers.pop(key(removed.cgroup), None)
-            last = [source.take_last(removed.pod_uid, removed.container_id) for source in self._sources]
             if track is not None:
                 track.pod.containers.pop(key(removed.cgroup), None)
-                yield self._container_removed(track, [*chain(*last)], removed.ns, now)
+                yield self._container_removed(track, last, removed.ns, now)
         self._reader.forget(removed.cgroup.path)
 
     def _container_removed(

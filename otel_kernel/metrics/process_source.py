@@ -57,10 +57,11 @@ class ProcessSource:
         """Return what is measured now, of a pod and its containers."""
         return dict(self._of_pod(pod, now_unix_ns))
 
-    def take_last(self, pod_uid: str, container_id: str) -> Sequence[Sample]:  # noqa: ARG002 - what all sources take
+    def take_last(self, pod_uid: str, container_id: str | None) -> Sequence[Sample]:  # noqa: ARG002 - what all sources take
         """Forget a container that is gone; there is nothing to be read through it any more."""
-        self.processes.forget(container_id)
-        self._seldom.pop(container_id, None)
+        if container_id is not None:
+            self.processes.forget(container_id)
+            self._seldom.pop(container_id, None)
         return ()
 
     def _of_pod(self, pod: Pod, now_ns: int) -> Iterator[tuple[Target, Samples]]:

@@ -52,5 +52,5 @@ class Source(Protocol):
     def read(self, pod: Pod, now_unix_ns: int) -> Mapping[Target, Samples]:
         """Return what is measured of a pod and its containers in the collection that began last."""
 
-    def take_last(self, pod_uid: str, container_id: str) -> Sequence[Sample]:
-        """Return the last values of a container that is gone, once; nothing when they are not known."""
+    def take_last(self, pod_uid: str, container_id: str | None) -> Sequence[Sample]:
+        """Return the last values of a container or pod (None) that is gone, once; nothing when they are not known."""

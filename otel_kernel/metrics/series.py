@@ -122,7 +122,7 @@ class ResourceSeries:
             at_ns = now_ns if read_ns is None else _stamp(series, value, read_ns, now_ns)
             if series is None:
                 series = self._begin(name, value, now_ns)
-                if series.metric.source == "births" and value != 0:
+                if value != 0 and self._was_zero(series):
                     points.add(series.metric, self._zero(series, now_ns))
             elif series.is_monotonic and _went_back(series.value, value):
                 # Another counter took its place some time after the last look.
@@ -137,6 +137,10 @@ class ResourceSeries:
         series = _Series(metric, dict(name.attributes), metric.monotonic, start_ns, value, now_ns)
         self._series[name] = series
         return series
+
+    def _was_zero(self, series: _Series) -> bool:
+        """Whether a series that is first seen now stood at zero before, nobody having known its attributes."""
+        return series.metric.source == "births" or (series.metric.source == "ebpf" and self._looks > 1)
 
     def _zero(self, series: _Series, now_ns: int) -> Point:
         # A rate needs a point before the first birth. That there had been none at the last collection is known.

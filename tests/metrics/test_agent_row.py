@@ -14,7 +14,13 @@ from otel_kernel.metrics.points import Histogram
 from otel_kernel.metrics.samples import Sample, SeriesName
 from tests.metrics.fake_node import FakeNode, container_id, points
 
-FIGURES = SourceFigures(3, {"ring": 1 << 20, "calls": 4096}, {"sys_enter": 9}, {"sys_enter": 1_500_000_000})
+FIGURES = SourceFigures(
+    births_open=3,
+    map_bytes={"ring": 1 << 20, "calls": 4096},
+    program_runs={"sys_enter": 9},
+    program_run_ns={"sys_enter": 1_500_000_000},
+    program_misses={"sys_enter": 2},
+)
 
 
 def samples(health: Health | None = None, figures: SourceFigures = FIGURES) -> dict[SeriesName, object]:

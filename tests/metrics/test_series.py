@@ -12,6 +12,8 @@ SYSCALLS = SeriesName("otel_kernel.container.syscalls", (("otel_kernel.syscall.n
 WAITS = SeriesName("otel_kernel.container.run_queue.duration")
 USAGE = SeriesName("container.memory.usage")
 BIRTHS = SeriesName("otel_kernel.births", (("otel_kernel.birth.completion", "quiet"),))
+DROPS = SeriesName("otel_kernel.pod.network.drops", (("otel_kernel.drop.reason", "NO_SOCKET"),))
+OTHER_DROPS = SeriesName("otel_kernel.pod.network.drops", (("otel_kernel.drop.reason", "_OTHER"),))
 RESOURCE = {"service.instance.id": "x"}
 T0 = 1_700_000_000_000_000_000
 SECOND = 1_000_000_000
@@ -109,6 +111,21 @@ def test_a_first_birth_has_a_zero_before_it() -> None:
         (T0 + 2 * SECOND, 1),
     ]
     assert {point.start_unix_ns for point in points} == {T0}
+
+
+def test_a_kind_that_is_new_has_a_zero_before_it() -> None:
+    """A kind of drops that nobody could name before stood at zero; what is there from the first has no such past."""
+    of = series()
+    (first,) = told(of.tell([Sample(OTHER_DROPS, 3)], T0 + SECOND))
+    assert (first.start_unix_ns, first.time_unix_ns) == (T0 + 5, T0 + SECOND)
+    points = told(of.tell([Sample(OTHER_DROPS, 3), Sample(DROPS, 7)], T0 + 2 * SECOND))
+    assert [(point.time_unix_ns, point.value) for point in points if isinstance(point, Number)] == [
+        (T0 + 2 * SECOND, 3),
+        (T0 + SECOND, 0),
+        (T0 + 2 * SECOND, 7),
+    ]
+    assert {point.start_unix_ns for point in points} == {T0 + 5}
+    assert len(told(of.tell([Sample(OTHER_DROPS, 3), Sample(DROPS, 8)], T0 + 3 * SECOND))) == 2
 
 
 @given(st.lists(st.integers(-20, 40), min_size=2, max_size=2), st.integers(1, 20), st.booleans())

@@ -1,0 +1,126 @@
+"""The packets that the kernel dropped of each pod: counted in the kernel (bpf/drops.c), read once in a collection."""
+
+import logging
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from otel_kernel.health import Counter, Health
+from otel_kernel.kernel.clock import boot_ns
+from otel_kernel.kernel.drops import Drops, Kind
+from otel_kernel.metrics import node_namespaces
+from otel_kernel.metrics.samples import Sample, Samples, SeriesName, Target
+from otel_kernel.pods import network
+from otel_kernel.pods.directory import Pod
+
+_METRIC = "otel_kernel.pod.network.drops"
+
+Packets = Mapping[int, Mapping[Kind, int]]  # by the cgroup id of the pod
+
+log = logging.getLogger(__name__)
+
+
+class NodeNetworkError(OSError):
+    """The node's own network is not known, so nobody could tell a pod's drops from the node's."""
+
+
+class DropSource:
+    """Measures dropped packets. The drops are the probes'."""
+
+    def __init__(self, drops: Drops, hierarchy: Path, proc_root: Path, health: Health) -> None:
+        self._drops = drops
+        self._hierarchy = hierarchy
+        self._proc_root = proc_root
+        self._health = health
+        self._cgroups: dict[str, int] = {}  # by the UID of each pod that was measured
+        self._packets: Packets | None = {}  # None: they could not be read
+        self._final: Packets | None = None  # of pods that are gone; None: not read since the last collection
+        self._since_ns: int | None = None
+        self._is_told = False
+
+    @property
+    def since_boot_ns(self) -> int | None:
+        """When the program was attached."""
+        return self._since_ns
+
+    def observe(self, pods: Iterable[Pod]) -> None:
+        """Learn the networks of the node and of the pods that are there, and begin to count.
+
+        Raises OSError when the kernel refuses, NodeNetworkError among them.
+        """
+        node = node_namespaces.open_network(self._proc_root)
+        if node is None:
+            raise NodeNetworkError("the node's network namespace may not be opened")
+        try:
+            self._drops.learn_node(node)
+        finally:
+            os.close(node)
+        self._learn(pods)
+        self._drops.attach()
+        self._since_ns = boot_ns()
+
+    def begin(self, pods: Sequence[Pod], now_unix_ns: int) -> Iterator[None]:  # noqa: ARG002 - what all sources take
+        """Read what was counted of all pods."""
+        # The kernel side learns a network when a container's program begins; of a pod whose birth it did not see, here.
+        with self._judged():
+            known = self._drops.known()
+            self._learn(pod for pod in pods if pod.cgroup.id not in known)
+        yield
+        self._cgroups |= {pod.uid: pod.cgroup.id for pod in pods if pod.cgroup.id is not None}
+        self._packets = self._final = None
+        with self._judged():
+            gone = self._drops.ended() - set(self._cgroups.values())
+            if gone:
+                self._drops.forget(gone)
+            self._packets = self._drops.read()
+            self._health.reach(Counter.DROPS_MISSED, self._drops.misses())
+            self._health.reach(Counter.NETWORKS_REFUSED, self._drops.refused())
+        yield
+
+    def read(self, pod: Pod, now_unix_ns: int) -> Mapping[Target, Samples]:  # noqa: ARG002 - what all sources take
+        """Return what was read of a pod; nothing when it uses the node's network, or its own is not known."""
+        if self._packets is None:
+            return {(pod.uid, None): Samples((), is_whole=False)}
+        packets = self._packets.get(pod.cgroup.id or 0)
+        return {} if packets is None else {(pod.uid, None): Samples(_samples(packets))}
+
+    def take_last(self, pod_uid: str, container_id: str | None) -> Sequence[Sample]:
+        """Return how many packets of a pod that is gone were dropped in the end; the next collection forgets it."""
+        cgroup_id = self._cgroups.pop(pod_uid, None) if container_id is None else None
+        if cgroup_id is None:
+            return ()
+        if self._final is None:
+            with self._judged():
+                self._final = self._drops.read()
+        return _samples((self._final or {}).get(cgroup_id, {}))
+
+    @contextmanager
+    def _judged(self) -> Iterator[None]:
+        """Count what the kernel refuses of its own maps: for want of memory it may."""
+        try:
+            yield
+        except OSError as error:
+            if not self._is_told:
+                log.warning("dropped packets cannot be read: %s (told once, counted from now on)", error.strerror)
+            self._is_told = True
+            self._health.add(Counter.MAPS_UNREADABLE)
+
+    def _learn(self, pods: Iterable[Pod]) -> None:
+        for pod in pods:
+            cgroup_id = pod.cgroup.id
+            found = None if cgroup_id is None else network.open_namespace(self._hierarchy, self._proc_root, pod)
+            if found is not None and cgroup_id is not None:
+                try:
+                    self._drops.learn(found, cgroup_id)
+                finally:
+                    os.close(found)
+
+
+def _samples(packets: Mapping[Kind, int]) -> list[Sample]:
+    return [Sample(SeriesName(_METRIC, _attributes(kind)), count) for kind, count in packets.items()]
+
+
+def _attributes(kind: Kind) -> tuple[tuple[str, str], ...]:
+    pairs = (("reason", kind.reason), ("location", kind.location), ("side", kind.side))
+    return tuple((f"otel_kernel.drop.{name}", value) for name, value in pairs if value is not None)
