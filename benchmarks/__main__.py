@@ -16,6 +16,7 @@ import grpc
 from benchmarks import (
     birth_slowdown,
     births_memory,
+    drop_cost,
     export_delay,
     machine,
     start_to_ready,
@@ -38,7 +39,7 @@ class Benchmark:
 
 BENCHMARKS = [
     Benchmark(module.__name__.rpartition(".")[2], module.measure, module.NEEDS)
-    for module in (syscall_cost, start_to_ready, births_memory, export_delay, throughput, birth_slowdown)
+    for module in (syscall_cost, drop_cost, start_to_ready, births_memory, export_delay, throughput, birth_slowdown)
 ]
 
 

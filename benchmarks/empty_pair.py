@@ -1,4 +1,4 @@
-"""Empty programs on both raw tracepoints of system calls: the floor of whatever looks at every call."""
+"""Empty programs on raw tracepoints, by default on both of system calls: the floor of whatever looks at every event."""
 
 import contextlib
 import ctypes
@@ -15,11 +15,11 @@ TRACEPOINTS = ("sys_enter", "sys_exit")
 
 
 @contextlib.contextmanager
-def attached() -> Iterator[None]:
-    """Attach the empty pair for as long as the context lasts. Raises OSError."""
+def attached(*tracepoints: str) -> Iterator[None]:
+    """Attach the empty programs for as long as the context lasts. Raises OSError."""
     program = _load()
     try:
-        links = [bpf.open_raw_tracepoint(tracepoint, program) for tracepoint in TRACEPOINTS]
+        links = [bpf.open_raw_tracepoint(tracepoint, program) for tracepoint in tracepoints or TRACEPOINTS]
         try:
             yield
         finally:

@@ -46,6 +46,12 @@ static __always_inline u64 *first_of_kind(struct drop *key) {
   return &pod->others[key->side & 1];
 }
 
+static __always_inline void count_drop(struct drop *key) {
+  u64 *count = drops.lookup(key);
+  if (!count) count = first_of_kind(key);
+  if (count) __sync_fetch_and_add(count, 1);
+}
+
 static __always_inline u64 network_of(u64 device) { return device ? read64(device + NET_DEVICE_ND_NET) : 0; }
 
 // The other end of a veth or netkit device (drivers/net/veth.c, netkit.c: what is private to them begins with it), 0 for any other.
@@ -68,16 +74,18 @@ static __always_inline bool find_by_device(struct drop *key, u64 device) {
 }
 
 static __always_inline bool find_by_socket(struct drop *key, u64 device, u64 sock) {
+  struct networks *n = all_networks();
   u64 net = network_of(device);
-  key->side = net && net == node_network() ? HOST_SIDE : POD_SIDE;
+  key->side = n && net && net == n->node ? HOST_SIDE : POD_SIDE;
   key->pod = pod_of(read64(sock + SOCK_COMMON_SKC_NET));
   return key->pod;
 }
 
-static __always_inline bool find_by_route(struct drop *key, u64 skb) {
+// The device that a packet is to go to, or for what has arrived the loopback of its network.
+static __always_inline u64 routed_to(u64 skb) {
   u64 route =
       read64(skb + SK_BUFF__SKB_REFDST) & ~7ULL; // the lowest bits are flags (include/linux/skbuff.h: SKB_DST_NOREF)
-  return route && find_by_device(key, read64(route + DST_ENTRY_DEV));
+  return route ? read64(route + DST_ENTRY_DEV) : 0;
 }
 
 // Messages between processes, and between them and the kernel, are no packets.
@@ -107,14 +115,19 @@ int on_kfree_skb(struct bpf_raw_tracepoint_args *ctx) {
   if (key.reason == SKB_CONSUMED) return 0;
 #endif
   u64 skb = ctx->args[0], device = read64(skb + SK_BUFF_DEV);
-  if (!find_by_device(&key, device)) {
-    u64 sock = socket_of(ctx);
-    if (sock && is_local(sock)) return 0;
-    if (!(sock && find_by_socket(&key, device, sock)) && !find_by_route(&key, skb)) return 0;
+  if (find_by_device(&key, device)) {
+    count_drop(&key);
+    return 0;
   }
-  u64 *count = drops.lookup(&key);
-  if (!count) count = first_of_kind(&key);
-  if (count) __sync_fetch_and_add(count, 1);
+  u64 sock = socket_of(ctx);
+  if (sock && is_local(sock)) return 0;
+  u64 next = routed_to(skb);
+  if ((sock && find_by_socket(&key, device, sock)) || find_by_device(&key, next)) {
+    count_drop(&key);
+  } else if (!sock && !network_of(device) && !network_of(next)) {
+    struct networks *n = all_networks();
+    if (n) __sync_fetch_and_add(&n->unknown, 1);
+  }
   return 0;
 }
 

@@ -5,6 +5,7 @@
 struct networks {
   u64 node;    // the address of the node's own
   u64 refused; // of pods, because there was no room
+  u64 unknown; // packets dropped of which nothing tells the network any more
 };
 
 struct pod_network {
@@ -33,16 +34,14 @@ static __always_inline u64 cookie_of(u64 net) {
 #endif
 }
 
-static __always_inline u64 node_network(void) {
+static __always_inline struct networks *all_networks(void) {
   u32 zero = 0;
-  struct networks *n = networks.lookup(&zero);
-  return n ? n->node : 0;
+  return networks.lookup(&zero);
 }
 
 // `pod` 0: the node itself.
 static __always_inline u32 learn(u64 net, u64 pod) {
-  u32 zero = 0;
-  struct networks *n = networks.lookup(&zero);
+  struct networks *n = all_networks();
   if (!n) return NODE_UNKNOWN;
   if (!pod) {
     n->node = net;

@@ -18,7 +18,7 @@ TRACEPOINT = "kfree_skb"
 
 # The structs of bpf/include/network.h and bpf/drops.c.
 _LAYOUTS = {
-    "networks": (("node", "Q"), ("refused", "Q")),
+    "networks": (("node", "Q"), ("refused", "Q"), ("unknown", "Q")),
     "pod_networks": (("cookie", "Q"), ("pod", "Q")),
     "pod_drops": (("others", "2Q"), ("kinds", "Q"), ("ended", "Q")),
     "drop": (("pod", "Q"), ("location", "Q"), ("reason", "I"), ("side", "I")),
@@ -45,6 +45,14 @@ class Kind(NamedTuple):
     reason: str | None  # None: this kernel gives no reasons
     location: str | None  # None: this kernel does not tell it, or it was not kept
     side: Side
+
+
+class Losses(NamedTuple):
+    """What is not counted for any pod, of pods and the node alike."""
+
+    missed: int  # drops while that CPU was just counting one
+    unknown: int  # drops of packets of which nothing tells the network: those that lay in a socket when it was closed
+    networks: int  # of pods, for which there was no room
 
 
 class Drops:
@@ -117,13 +125,10 @@ class Drops:
             if _DROP.unpack(row)[0] in gone:
                 rows.delete(row)
 
-    def refused(self) -> int:
-        """Return how many networks of pods found no room. Raises OSError."""
-        return int(_NETWORKS.unpack(self._maps["networks"].lookup(bytes(4)) or bytes(_NETWORKS.size))[1])
-
-    def misses(self) -> int:
-        """Return how many drops were not counted because that CPU was just counting one. Raises OSError."""
-        return bpf.runs(self._programs["on_kfree_skb"]).misses
+    def losses(self) -> Losses:
+        """Return what is not counted for any pod. Raises OSError."""
+        _, refused, unknown = _NETWORKS.unpack(self._maps["networks"].lookup(bytes(4)) or bytes(_NETWORKS.size))
+        return Losses(bpf.runs(self._programs["on_kfree_skb"]).misses, unknown, refused)
 
     def _pods(self) -> Iterator[tuple[int, tuple[int, ...]]]:
         for pod, counts in self._maps["pod_drops"].entries():

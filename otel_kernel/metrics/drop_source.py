@@ -74,8 +74,10 @@ class DropSource:
             if gone:
                 self._drops.forget(gone)
             self._packets = self._drops.read()
-            self._health.reach(Counter.DROPS_MISSED, self._drops.misses())
-            self._health.reach(Counter.NETWORKS_REFUSED, self._drops.refused())
+            missed, unknown, networks = self._drops.losses()
+            self._health.reach(Counter.DROPS_MISSED, missed)
+            self._health.reach(Counter.DROPS_UNKNOWN, unknown)
+            self._health.reach(Counter.NETWORKS_REFUSED, networks)
         yield
 
     def read(self, pod: Pod, now_unix_ns: int) -> Mapping[Target, Samples]:  # noqa: ARG002 - what all sources take

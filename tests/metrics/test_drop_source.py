@@ -11,8 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from otel_kernel import ebpf, host_files
+from otel_kernel.agent import assembly_settings
 from otel_kernel.births.facts import ContainerFacts
+from otel_kernel.ebpf_source import EbpfSource
 from otel_kernel.health import Counter, Health
+from otel_kernel.kernel import drops as drops_module
 from otel_kernel.kernel.clock import boot_ns
 from otel_kernel.kernel.drops import Drops
 from otel_kernel.kernel.probes import Loading, Probes, Sizes
@@ -24,6 +28,7 @@ from otel_kernel.metrics.points import Number
 from otel_kernel.node import cgroupfs
 from otel_kernel.node.watch import CgroupSeen
 from otel_kernel.pods.directory import Directory
+from otel_kernel.settings import Settings
 from tests.kernel.networks import Network
 from tests.kernel.pod_cgroups import PodCgroup
 from tests.metrics.fake_node import points
@@ -222,6 +227,21 @@ def test_a_node_whose_network_is_not_known(node: Node, monkeypatch: pytest.Monke
     with pytest.raises(OSError, match=r"^the node's network namespace may not be opened$"):
         node.source.observe(())
     assert node.source.since_boot_ns is None
+
+
+def test_a_program_that_cannot_be_attached(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """Births do without what counts drops, and the reason is told; nothing measures drops then."""
+    monkeypatch.setattr(drops_module, "TRACEPOINT", "no_such_tracepoint")
+    settings = Settings.load({"OTEL_KERNEL_OUTPUT": "file:/dev/null"})
+    health, files = Health(), host_files.find(settings.observation)
+    source = EbpfSource(ebpf.finish(ebpf.start(settings, settings.measured), files), health, files, Directory("here"))
+    with caplog.at_level(logging.WARNING):
+        words = source.observe(assembly_settings(settings))
+    assert "runtime daemons" in words
+    assert source.meters == []
+    assert "dropped packets are not counted: No such file or directory" in caplog.text
+    source.stop()
+    source.close()
 
 
 def test_maps_that_cannot_be_read(
