@@ -14,7 +14,7 @@ class Counter(Enum):
     EVENTS_MALFORMED = "records of a wrong size or kind, dropped"
     PROBE_MISSES = "times the kernel skipped a program because it was already running on that CPU"
     DROPS_MISSED = "packets dropped while that CPU was just counting another drop: counted for no pod"
-    DROPS_UNKNOWN = "packets dropped that lay in a socket when it was closed: nothing tells their network any more"
+    DROPS_UNKNOWN = "packets dropped of which nothing tells the network, as of those in a socket that is closed"
     NETWORKS_REFUSED = "networks of pods for which the kernel side had no room: their dropped packets are not counted"
     MAPS_UNREADABLE = "times the kernel refused to let one of its maps be read"
     STRINGS_UNREAD = "paths and arguments that were readable neither at entry nor at exit of their call"

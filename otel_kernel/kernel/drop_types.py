@@ -19,8 +19,8 @@ _MEMBERS = (
 )
 _PRIVATE_ALIGNMENT = 32  # NETDEV_ALIGN: what was private to a driver followed struct net_device, before that named it
 _ARGUMENTS = {"skb_drop_reason": "KFREE_SKB_REASON", "sock": "KFREE_SKB_RX_SK"}  # type -> macro of its place
-# Enums of enum skb_drop_reason's values, and of those that subsystems add to it (include/net/dropreason.h).
-_ENUMS = ("skb_drop_reason", "mac80211_drop_reason", "ovs_drop_reason", "qdisc_drop_reason")
+# What subsystems add to enum skb_drop_reason (include/net/dropreason.h). They name the common values, too, otherwise.
+_OF_SUBSYSTEMS = ("mac80211_drop_reason", "ovs_drop_reason", "qdisc_drop_reason")
 _NO_REASONS = ("_MAX", "_SUBSYS_MASK", "_SUBSYS_NUM", "_SUBSYS_CORE")
 _SUBSYSTEM_SHIFT = 16
 
@@ -50,10 +50,10 @@ def reasons(types: KernelTypes) -> dict[int, str] | None:
     if "skb_drop_reason" not in types.tracepoint_arguments("kfree_skb"):
         return None
     subsystems = {at << _SUBSYSTEM_SHIFT: name for at, name in types.enum("skb_drop_reason_subsys").items()}
-    found = {value: name for enum in _ENUMS for value, name in types.enum(enum).items()}
+    found = {value: name for enum in _OF_SUBSYSTEMS for value, name in types.enum(enum).items()}
     return {
         value: name.removeprefix("SKB_").removeprefix("DROP_REASON_").removeprefix("SUBSYS_")
-        for value, name in (subsystems | found).items()
+        for value, name in (found | subsystems | types.enum("skb_drop_reason")).items()
         if not name.endswith(_NO_REASONS)
     }
 

@@ -51,7 +51,7 @@ class Losses(NamedTuple):
     """What is not counted for any pod, of pods and the node alike."""
 
     missed: int  # drops while that CPU was just counting one
-    unknown: int  # drops of packets of which nothing tells the network: those that lay in a socket when it was closed
+    unknown: int  # drops of packets of which nothing tells the network, as of those in a socket that is closed
     networks: int  # of pods, for which there was no room
 
 

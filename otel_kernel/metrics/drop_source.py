@@ -8,11 +8,11 @@ from pathlib import Path
 
 from otel_kernel.health import Counter, Health
 from otel_kernel.kernel.clock import boot_ns
-from otel_kernel.kernel.drops import Drops, Kind
+from otel_kernel.kernel.drops import Drops, Kind, Learned
 from otel_kernel.metrics import node_namespaces
 from otel_kernel.metrics.samples import Sample, Samples, SeriesName, Target
 from otel_kernel.pods import network
-from otel_kernel.pods.directory import Pod
+from otel_kernel.pods.directory import Container, Pod
 
 _METRIC = "otel_kernel.pod.network.drops"
 
@@ -34,6 +34,7 @@ class DropSource:
         self._proc_root = proc_root
         self._health = health
         self._cgroups: dict[str, int] = {}  # by the UID of each pod that was measured
+        self._on_node: dict[str, tuple[Container, ...]] = {}  # of pods on the node's network: their containers then
         self._packets: Packets | None = {}  # None: they could not be read
         self._final: Packets | None = None  # of pods that are gone; None: not read since the last collection
         self._since_ns: int | None = None
@@ -56,17 +57,22 @@ class DropSource:
             self._drops.learn_node(node)
         finally:
             os.close(node)
-        self._learn(pods)
+        for pod in pods:
+            self._learn(pod)
         self._drops.attach()
         self._since_ns = boot_ns()
 
     def begin(self, pods: Sequence[Pod], now_unix_ns: int) -> Iterator[None]:  # noqa: ARG002 - what all sources take
         """Read what was counted of all pods."""
         # The kernel side learns a network when a container's program begins; of a pod whose birth it did not see, here.
+        known: set[int] = set()
         with self._judged():
             known = self._drops.known()
-            self._learn(pod for pod in pods if pod.cgroup.id not in known)
-        yield
+        for pod in pods:
+            if pod.cgroup.id not in known and self._on_node.get(pod.uid) != pod.containers:
+                with self._judged():
+                    self._learn(pod)
+                yield
         self._cgroups |= {pod.uid: pod.cgroup.id for pod in pods if pod.cgroup.id is not None}
         self._packets = self._final = None
         with self._judged():
@@ -89,7 +95,10 @@ class DropSource:
 
     def take_last(self, pod_uid: str, container_id: str | None) -> Sequence[Sample]:
         """Return how many packets of a pod that is gone were dropped in the end; the next collection forgets it."""
-        cgroup_id = self._cgroups.pop(pod_uid, None) if container_id is None else None
+        if container_id is not None:
+            return ()
+        self._on_node.pop(pod_uid, None)
+        cgroup_id = self._cgroups.pop(pod_uid, None)
         if cgroup_id is None:
             return ()
         if self._final is None:
@@ -108,15 +117,16 @@ class DropSource:
             self._is_told = True
             self._health.add(Counter.MAPS_UNREADABLE)
 
-    def _learn(self, pods: Iterable[Pod]) -> None:
-        for pod in pods:
-            cgroup_id = pod.cgroup.id
-            found = None if cgroup_id is None else network.open_namespace(self._hierarchy, self._proc_root, pod)
-            if found is not None and cgroup_id is not None:
-                try:
-                    self._drops.learn(found, cgroup_id)
-                finally:
-                    os.close(found)
+    def _learn(self, pod: Pod) -> None:
+        cgroup_id = pod.cgroup.id
+        found = None if cgroup_id is None else network.open_namespace(self._hierarchy, self._proc_root, pod)
+        if found is None or cgroup_id is None:
+            return
+        try:
+            if self._drops.learn(found, cgroup_id) is Learned.OF_NODE:
+                self._on_node[pod.uid] = pod.containers
+        finally:
+            os.close(found)
 
 
 def _samples(packets: Mapping[Kind, int]) -> list[Sample]:

@@ -54,6 +54,27 @@ def test_reasons(types: btf.KernelTypes) -> None:
     assert "SKB_DROP_REASON_" + reasons[3] == types.enum("skb_drop_reason")[3]
 
 
+def test_reasons_of_subsystems(types: btf.KernelTypes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A subsystem's own names are told where the kernel's types have them; common values keep the common names.
+
+    A mock: this kernel has no subsystem with names of its own.
+    """
+    enums = {
+        "skb_drop_reason": {1: "SKB_CONSUMED", 3: "SKB_DROP_REASON_NO_SOCKET", 9: "SKB_DROP_REASON_MAX"},
+        "skb_drop_reason_subsys": {0: "SKB_DROP_REASON_SUBSYS_CORE", 2: "SKB_DROP_REASON_SUBSYS_OPENVSWITCH"},
+        "ovs_drop_reason": {2 << 16: "__OVS_DROP_REASON", (2 << 16) + 1: "OVS_DROP_LAST_ACTION"},
+        "mac80211_drop_reason": {1: "RX_CONTINUE"},
+    }
+    monkeypatch.setattr(types, "tracepoint_arguments", lambda _: ("sk_buff", "void", "skb_drop_reason"))
+    monkeypatch.setattr(types, "enum", lambda name: enums.get(name, {}))
+    assert drop_types.reasons(types) == {
+        1: "CONSUMED",
+        3: "NO_SOCKET",
+        2 << 16: "OPENVSWITCH",
+        (2 << 16) + 1: "OVS_DROP_LAST_ACTION",
+    }
+
+
 def test_reasons_without_a_name() -> None:
     """A reason of a subsystem whose names are not known is told by the subsystem, any other by its number."""
     names = {3: "NO_SOCKET", 2 << 16: "OPENVSWITCH"}
