@@ -24,7 +24,7 @@ commands:
   run          the agent: watch this node's pods being born, until SIGTERM or SIGINT
   check        try every probe here, say which signals are real and what would enable the others
   show FILE    draw births from a file of OTLP JSON lines
-  bridge       OTLP in, an operator's webhook out (not in this version)
+  bridge       OTLP in, an operator's webhook out: births and throttling, each told at most once
 """
 
 EXAMPLES = """\
@@ -39,6 +39,7 @@ exit status:
   run      0 ended by a signal, 1 could not go on, 2 a wrong setting or no eBPF where it is required
   check    0 the birth trace works, 1 only its fallback from files does, 2 nothing does
   show     0 drawn, 1 some lines were not OTLP or no birth was there, 2 no such file
+  bridge   0 ended by a signal, 2 a wrong setting, a state directory in use or an address that is taken
 
 Settings come from the environment and from arguments: otel-kernel run --help
 """
@@ -97,8 +98,11 @@ def _show(arguments: Namespace) -> int:
     return show(arguments.file, calls=arguments.calls, trace=arguments.trace, stdout=sys.stdout)
 
 
-def _bridge(_: Namespace) -> int:
-    raise SettingsError("bridge is not in this version")
+def _bridge(arguments: Namespace) -> int:
+    settings = _settings(arguments)
+    from otel_kernel.bridge.service import bridge  # noqa: PLC0415  # the agent needs no HTTP server in its memory
+
+    return bridge(settings.bridge)
 
 
 def _settings(arguments: Namespace) -> Settings:
@@ -146,7 +150,7 @@ def _parser() -> OneLineParser:
     )
     show.add_argument("--trace", metavar="ID", help="only this trace: a pod's UID without dashes")
 
-    bridge = commands.add_parser("bridge", description="OTLP in, an operator's webhook out. Not in this version.")
+    bridge = commands.add_parser("bridge", description="OTLP in, an operator's webhook out, until SIGTERM or SIGINT.")
     bridge.set_defaults(command=_bridge)
     _add_settings(bridge)
     return parser

@@ -146,7 +146,7 @@ class Metrics:
 
 @dataclass(frozen=True)
 class Bridge:
-    """From OTLP to an operator's webhook (not in this version)."""
+    """From OTLP to an operator's webhook: `otel-kernel bridge`."""
 
     listen: tuple[str, int] = setting(
         "OTEL_KERNEL_BRIDGE_LISTEN", values.LISTENING, "127.0.0.1:4319", "where OTLP/HTTP is received"
@@ -235,7 +235,7 @@ def _notices(settings: Settings) -> Iterator[str]:
         for signal, exporter in settings.otlp.exporters.items():
             if exporter.wanted == "otlp" and not exporter.endpoint:
                 yield f"no OTEL_EXPORTER_OTLP_{signal}_ENDPOINT: {signal.lower()} are not sent by OTLP"
-    for group in (settings.kubernetes, settings.metrics, settings.bridge):
+    for group in (settings.kubernetes, settings.metrics):
         for each in fields(group):
             if each.name in _MEASURED:
                 continue

@@ -35,7 +35,7 @@ def ended(arguments: list[str]) -> int:
         (["show"], "FILE"),
         (["show", "births.jsonl", "--calls", "all"], "invalid choice: 'all'"),
         (["show", "a\x1b.jsonl", "b\x1b.jsonl"], r"unknown argument 'b\x1b.jsonl'"),
-        (["bridge"], "bridge is not in this version"),
+        (["bridge"], "OTEL_KERNEL_BRIDGE_URL is not set, and bridge needs it"),
     ],
 )
 def test_refused(arguments: list[str], part: str, capsys: pytest.CaptureFixture[str]) -> None:
