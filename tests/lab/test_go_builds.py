@@ -13,7 +13,7 @@ from demo.go_builds import RUNC, built
 def test_a_module_that_is_not_the_pinned_one_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another digest ends the build before anything is compiled."""
     told = json.dumps({"Sum": "h1:other", "Dir": str(tmp_path)})
-    monkeypatch.setattr(go_builds, "_go", lambda *_: told)
+    monkeypatch.setattr(go_builds, "run_go", lambda *_: told)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     with pytest.raises(RuntimeError, match=r"is h1:other, pinned is h1:"):
         built(RUNC)
@@ -22,7 +22,7 @@ def test_a_module_that_is_not_the_pinned_one_is_refused(tmp_path: Path, monkeypa
 def test_what_was_built_is_not_built_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The cache is keyed by version."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(go_builds, "_go", lambda *_: pytest.fail("built again"))
+    monkeypatch.setattr(go_builds, "run_go", lambda *_: pytest.fail("built again"))
     directory = tmp_path / "otel-kernel/go/runc-v9.9.9"
     directory.mkdir(parents=True)
     assert built(replace(RUNC, version="v9.9.9")) == directory
