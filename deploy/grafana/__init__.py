@@ -1,0 +1,1 @@
+"""Dashboards as code: `python -m deploy.grafana` writes the JSON files beside this."""
