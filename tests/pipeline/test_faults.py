@@ -1,0 +1,375 @@
+"""What goes down, fills up or goes wrong: nothing is lost that is not counted, no birth is told to the operator twice.
+
+The input is a recorded birth of a real pod under many names; collector, Jaeger, Prometheus and bridge are real, the
+operator is a mock (tests/bridge/operator_mock.py).
+"""
+
+import contextlib
+import itertools
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+import requests
+
+from demo.backends import backends
+from demo.backends.backends import Collector, Jaeger, Prometheus
+from demo.backends.programs import CONFIGURATIONS, Programs
+from otel_kernel.births.trace import Trace
+from otel_kernel.health import Counter as Lost
+from otel_kernel.health import Health
+from otel_kernel.metrics.points import Measurement, Number, ResourceMeasurements
+from otel_kernel.telemetry.encode import Host, encode
+from otel_kernel.telemetry.encode_metrics import MetricsEncoder
+from otel_kernel.telemetry.endpoint import OtlpEndpoint, open_transport
+from otel_kernel.telemetry.sender import Patience, Sender
+from tests.bridge.births import HOST, PROTOBUF, birth
+from tests.bridge.operator_mock import CONFLICT, Behaviour, Operator, operating
+from tests.bridge.running import RunningBridge, bridging
+from tests.pipeline.asking import eventually, own_metrics, query, search, trace
+
+pytestmark = pytest.mark.go
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """A pipeline of its own, which a test may break."""
+
+    jaeger: Jaeger
+    prometheus: Prometheus
+    collector: Collector
+    bridge: RunningBridge
+    operator: Operator
+
+    def send(self, *traces: Trace) -> list[int]:
+        """Send traces to the collector and return the statuses, 0 where it has gone."""
+        statuses = []
+        for request in itertools.chain.from_iterable(encode(each, HOST) for each in traces):
+            try:
+                url = f"{self.collector.http}/v1/traces"
+                statuses.append(requests.post(url, data=request, headers=PROTOBUF, timeout=20).status_code)
+            except requests.RequestException:
+                statuses.append(0)
+        return statuses
+
+    def in_jaeger(self) -> set[str]:
+        """Return the ids of the traces there."""
+        return search(self.jaeger, "otel-kernel")
+
+    def accounted(self, traces: list[Trace]) -> Counter[str]:
+        """Assert that no birth was told twice and each is told or counted; return what became of how many."""
+        pods = Counter(self.operator.pods())
+        assert [pod for pod, times in pods.items() if times > 1] == []
+        ends = ("posted", "ambiguous", "refused", "skipped", "unwritten", "expired")
+        counted = Counter({end: self.bridge.count(end) for end in ends})
+        assert sum(counted.values()) == len(traces)
+        assert counted["posted"] <= len(pods) <= counted["posted"] + counted["ambiguous"]
+        return counted
+
+
+def set_up(programs: Programs, directory: Path, operator: Operator, configuration: Path | None = None,
+           **environment: str) -> tuple[Setup, RunningBridge]:  # fmt: skip
+    """Return a pipeline with nothing started."""
+    bridge = RunningBridge(directory / "bridge", operator.url)
+    jaeger, prometheus = backends.jaeger(programs, directory), backends.prometheus(programs, directory)
+    given = {
+        "JAEGER_ENDPOINT": jaeger.otlp,
+        "PROMETHEUS_ENDPOINT": prometheus.otlp,
+        "BRIDGE_ENDPOINT": bridge.at,
+        **environment,
+    }
+    name = str(configuration.with_suffix("")) if configuration else "sidecar"
+    return Setup(jaeger, prometheus, backends.collector(programs, directory, name, given), bridge, operator), bridge
+
+
+@contextlib.contextmanager
+def running(setup: Setup) -> Iterator[Setup]:
+    """Run all of it."""
+    setup.bridge.start()
+    with setup.jaeger.service, setup.prometheus.service, setup.collector.service:
+        try:
+            yield setup
+        finally:
+            setup.bridge.kill()
+    assert [line for line in setup.bridge.messages() if "Traceback" in line] == []
+
+
+@pytest.fixture
+def setup(programs: Programs, tmp_path: Path) -> Iterator[Setup]:
+    """Return a pipeline that runs."""
+    with operating(Operator()) as operator, running(set_up(programs, tmp_path, operator)[0]) as started:
+        yield started
+
+
+def births(count: int) -> list[Trace]:
+    """Return births of so many pods."""
+    return [birth(number) for number in range(count)]
+
+
+def ids(traces: list[Trace]) -> set[str]:
+    """Return the ids of traces as Jaeger writes them."""
+    return {each.trace_id.hex() for each in traces}
+
+
+def failed(collector: Collector) -> dict[str, float]:
+    """Return what the collector counted as lost or refused."""
+    return {name: count for name, count in own_metrics(collector).items() if "failed" in name or "refused" in name}
+
+
+def measured(value: int) -> bytes:
+    """Return a request with one point."""
+    now_ns = time.time_ns()
+    resource = {"service.instance.id": "pod", "k8s.pod.name": "web"}
+    points = (Number({}, now_ns - 10**9, now_ns, value),)
+    told = ResourceMeasurements("pod", resource, {"x": (Measurement("k8s.pod.cpu.time", points),)})
+    (request,) = MetricsEncoder(Host("node-1"), "otel-kernel").encode([told])
+    return request
+
+
+@pytest.mark.slow
+def test_all_backends_down_for_a_minute(setup: Setup) -> None:
+    """Jaeger, Prometheus and the operator are away while births and metrics come; all of it arrives afterwards."""
+    traces = births(40)
+    setup.jaeger.service.stop()
+    setup.prometheus.service.stop()
+    setup.operator.always = Behaviour(503)
+    ends_at = time.monotonic() + 60
+    for at, each in enumerate(traces):
+        assert setup.send(each) == [200]
+        sent = requests.post(f"{setup.collector.http}/v1/metrics", data=measured(at), headers=PROTOBUF, timeout=20)
+        assert sent.status_code == 200
+        time.sleep(max(0.0, (ends_at - time.monotonic()) / (len(traces) - at)))
+    setup.jaeger.service.start()
+    setup.prometheus.service.start()
+    setup.operator.always = None
+    eventually(lambda: setup.in_jaeger() == ids(traces))
+    eventually(lambda: len(setup.operator.pods()) == len(traces))
+    assert setup.accounted(traces) == Counter(posted=len(traces))
+    points = 'count_over_time(k8s_pod_cpu_time_seconds_total{k8s_pod_name="web"}[10m])'
+    eventually(lambda: [each["value"][1] for each in query(setup.prometheus, points)] == [str(len(traces))])
+    assert failed(setup.collector) == {}
+
+
+def test_an_operator_that_does_everything_wrong(setup: Setup) -> None:
+    """Down, slow, 500, 503, 400, no JSON, cut: a birth is told once, or counted."""
+    setup.operator.script = [
+        Behaviour(503),
+        Behaviour(500, b"oops", takes=True),
+        Behaviour(400, CONFLICT),
+        Behaviour(200, b"<html>"),
+        Behaviour(takes=True, hangs_s=3),
+        Behaviour(400, b"no"),
+        Behaviour(cuts=True, takes=True),
+        Behaviour(429),
+        Behaviour(422, b"no"),
+    ]
+    traces = births(25)
+    for each in traces:
+        assert setup.send(each) == [200]
+    eventually(lambda: sum(setup.bridge.count(end) for end in ("posted", "ambiguous", "refused")) == len(traces), 90)
+    counted = setup.accounted(traces)
+    assert (counted["ambiguous"], counted["refused"]) == (3, 2)
+    assert failed(setup.collector) == {}
+    attempted = Counter(each["pod_creation"]["pod_name"] for each in setup.operator.attempts)
+    assert sum(attempted.values()) == len(traces) + 3  # 503, 429 and the conflict
+
+
+def test_the_bridge_is_killed_again_and_again(setup: Setup) -> None:
+    """Before, during and after POSTs, at whatever moment: never twice, and what is not told is counted."""
+    setup.operator.always = Behaviour(takes=True, hangs_s=0.05)
+    traces = births(60)
+    ambiguous = posted = 0
+    for at in range(0, len(traces), 15):
+        for each in traces[at : at + 15]:
+            assert setup.send(each) == [200]
+        enough = at + 7
+        eventually(lambda enough=enough: len(setup.operator.pods()) >= enough)  # type: ignore[misc]
+        posted, ambiguous = posted + setup.bridge.count("posted"), ambiguous + setup.bridge.count("ambiguous")
+        setup.bridge.kill()
+        setup.bridge.start()
+    last = len(traces)
+
+    def done() -> bool:
+        with requests.get(f"{setup.bridge.at}/metrics", timeout=10) as answer:
+            return f"otel_kernel_bridge_ids {last}\n" in answer.text
+
+    eventually(done)
+    eventually(lambda: setup.bridge.counts().get("otel_kernel_bridge_waiting", 0) == 0)
+    pods = Counter(setup.operator.pods())
+    assert [pod for pod, times in pods.items() if times > 1] == []
+    assert failed(setup.collector) == {}
+    lost = len(traces) - len(pods)
+    assert lost <= ambiguous + setup.bridge.count("ambiguous")
+
+
+def with_small_queue(tmp_path: Path) -> Path:
+    """Return sidecar.yaml with queues of 1 MiB, so that they fill within a test."""
+    text = (CONFIGURATIONS / "sidecar.yaml").read_text()
+    assert text.count("queue_size: 67108864") == 2
+    path = tmp_path / "small.yaml"
+    path.write_text(text.replace("queue_size: 67108864", "queue_size: 1048576").replace("262144", "65536")
+                    .replace("max_size: 3145728", "max_size: 524288"))  # fmt: skip
+    return path
+
+
+def test_the_collector_is_killed_with_a_full_queue(programs: Programs, tmp_path: Path) -> None:
+    """What it acknowledged survives; what it refused the sender knows of and sends again."""
+    with operating(Operator()) as operator:
+        setup, _ = set_up(programs, tmp_path, operator, with_small_queue(tmp_path))
+        with running(setup):
+            setup.jaeger.service.stop()
+            traces = births(60)
+            statuses = [setup.send(each)[0] for each in traces]
+            assert set(statuses) == {200, 503}
+            taken = [each for each, status in zip(traces, statuses, strict=True) if status == 200]
+            assert failed(setup.collector)  # the refusals are counted
+            setup.collector.service.kill()
+            setup.collector.service.start()
+            setup.jaeger.service.start()
+            eventually(lambda: setup.in_jaeger() >= ids(taken))
+            for each in traces:
+                eventually(lambda each=each: setup.send(each) == [200])  # type: ignore[misc]
+            eventually(lambda: setup.in_jaeger() == ids(traces))
+            eventually(lambda: len(setup.operator.pods()) == len(traces))
+            assert setup.accounted(traces) == Counter(posted=len(traces))
+            for each in traces:
+                spans = (trace(setup.jaeger, each.trace_id.hex()) or {})["spans"]
+                assert len(spans) == len(each.spans)
+
+
+@contextlib.contextmanager
+def disk(at: Path, size: str) -> Iterator[Path]:
+    """Mount a disk of that size."""
+    at.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", at], check=True)
+    try:
+        yield at
+    finally:
+        subprocess.run(["umount", "-l", at], check=True)
+
+
+@pytest.mark.root
+def test_the_queue_is_full_before_its_disk(programs: Programs, tmp_path: Path) -> None:
+    """On a volume of eight times the queues' bounds the bound comes first: what is refused, the sender knows of.
+
+    (On a full disk the collector skips what it acknowledged and only logs it: sidecar.yaml sizes the volume.)
+    """
+    with disk(tmp_path / "disk", "16m") as at, operating(Operator()) as operator:
+        small = with_small_queue(tmp_path)
+        setup, _ = set_up(programs, tmp_path, operator, small, QUEUE_DIRECTORY=str(at / "queue"))
+        with running(setup):
+            setup.jaeger.service.stop()
+            operator.always = Behaviour(503)
+            traces = births(80)
+            statuses = [setup.send(each)[0] for each in traces]
+            assert set(statuses) == {200, 503}
+            assert "no space left" not in setup.collector.service.said()
+            operator.always = None
+            setup.jaeger.service.start()
+            taken = [each for each, status in zip(traces, statuses, strict=True) if status == 200]
+            eventually(lambda: setup.in_jaeger() >= ids(taken))
+
+
+@pytest.mark.root
+def test_the_disk_of_the_queue_is_full(programs: Programs, tmp_path: Path) -> None:
+    """Filled by somebody else: nothing is taken that cannot be kept, and with room again everything goes on."""
+    with disk(tmp_path / "disk", "4m") as at, operating(Operator()) as operator:
+        setup, _ = set_up(programs, tmp_path, operator, QUEUE_DIRECTORY=str(at / "queue"))
+        with running(setup):
+            traces = births(20)
+            assert setup.send(traces[0]) == [200]
+            eventually(lambda: operator.pods() == ["web-0"] and setup.in_jaeger() == ids(traces[:1]))
+            filler = at / "filler"
+            with contextlib.suppress(OSError), filler.open("wb", buffering=0) as file:
+                while file.write(b"\0" * 4096):
+                    pass
+            statuses = [setup.send(each)[0] for each in traces]
+            assert statuses.count(503) > len(traces) // 2  # pages of the queue's own file may still be free
+            assert failed(setup.collector)
+            filler.unlink()
+            for each in traces:
+                eventually(lambda each=each: setup.send(each) == [200])  # type: ignore[misc]
+            eventually(lambda: setup.in_jaeger() == ids(traces))
+            eventually(lambda: len(operator.pods()) == len(traces))
+            assert setup.accounted(traces) == Counter(posted=len(traces))
+
+
+def test_the_collector_is_down_while_100_pods_are_born(programs: Programs, tmp_path: Path) -> None:
+    """They wait in the agent's own queue, and arrive whole."""
+    traces = births(100)
+    health = Health()
+    with operating(Operator()) as operator:
+        setup, bridge = set_up(programs, tmp_path, operator)
+        endpoint = OtlpEndpoint(setup.collector.grpc, protocol="grpc", insecure=True)
+        sender = Sender(open_transport(endpoint), health, Patience(initial_s=0.2, maximum_s=1.0))
+        for each in traces:
+            sender.offer(encode(each, HOST))
+        with running(setup):
+            eventually(lambda: sender.waiting_bytes == 0)
+            sender.flush(5)
+            eventually(lambda: setup.in_jaeger() == ids(traces))
+            eventually(lambda: len(operator.pods()) == len(traces))
+            assert setup.accounted(traces) == Counter(posted=len(traces))
+            for each in traces:
+                assert len((trace(setup.jaeger, each.trace_id.hex()) or {})["spans"]) == len(each.spans)
+    counts = health.snapshot()
+    assert (counts[Lost.EXPORT_DROPPED], counts[Lost.EXPORT_REFUSED]) == (0, 0)
+    assert counts[Lost.EXPORT_RETRIES] > 0
+    assert bridge is setup.bridge
+
+
+def grown(number: int, spans: int, attributes: int) -> Trace:
+    """Return a birth with further spans under its root, each with so many more attributes."""
+    trace_ = birth(number)
+    root = trace_.spans[0]
+    more = tuple(
+        replace(
+            trace_.spans[-1],
+            span_id=(1 << 40 | at).to_bytes(8),
+            parent_span_id=root.span_id,
+            name="mount",
+            start_unix_ns=root.start_unix_ns + at,
+            end_unix_ns=root.start_unix_ns + at + 1,
+            attributes={
+                **trace_.spans[-1].attributes,
+                **{f"attribute.{number}": "x" * 250 for number in range(attributes)},
+            },
+        )
+        for at in range(spans)
+    )
+    return replace(trace_, spans=(*trace_.spans, *more))
+
+
+@pytest.mark.parametrize(("spans", "attributes", "least_bytes"), [(5000, 0, 0), (2800, 14, 10_000_000)])
+def test_a_huge_trace(setup: Setup, spans: int, attributes: int, least_bytes: int) -> None:
+    """5,000 spans, and 10 MB: all of them are in Jaeger, without a warning, and the operator is told once."""
+    huge = grown(1, spans, attributes)
+    assert sum(map(len, encode(huge, HOST))) >= least_bytes
+    assert set(setup.send(huge)) == {200}
+
+    def whole() -> bool:
+        found = trace(setup.jaeger, huge.trace_id.hex())
+        return found is not None and len(found["spans"]) == len(huge.spans)
+
+    eventually(whole)
+    shown = trace(setup.jaeger, huge.trace_id.hex()) or {}
+    assert [span["warnings"] for span in shown["spans"] if span.get("warnings")] == []
+    eventually(lambda: setup.operator.pods() == ["web-1"])
+    assert failed(setup.collector) == {}
+
+
+def test_a_bridge_that_refuses_is_counted_by_the_collector(programs: Programs, tmp_path: Path) -> None:
+    """A wrong token is not a silent loss: the collector counts what it could not send."""
+    token = tmp_path / "token"
+    token.write_text("secret")
+    with operating(Operator()) as operator, bridging(tmp_path / "b", operator.url, LISTEN_TOKEN_FILE=token) as bridge:
+        setup, _ = set_up(programs, tmp_path, operator, BRIDGE_ENDPOINT=bridge.at)
+        with setup.jaeger.service, setup.collector.service:
+            assert setup.send(birth(1)) == [200]
+            eventually(lambda: failed(setup.collector))
+            assert failed(setup.collector) == {"otelcol_exporter_send_failed_spans otlp_http/bridge": 1.0}
+            assert operator.attempts == []
