@@ -20,8 +20,8 @@ help: ## this list
 setup: ## make .venv with everything needed; installs only what is absent (a minute the first time, then a second)
 	@scripts/prepare-environment
 
-demo: setup ## bear a real pod and draw its birth (root; half a minute)
-	$(call timed,demo: a private containerd and one real pod,$(BIN)/python -m demo)
+demo: setup ## bear a real pod and draw its birth (root; half a minute); BACKENDS=1: in Jaeger and Prometheus, too
+	$(call timed,demo: a private containerd and one real pod,$(BIN)/python -m demo $(if $(BACKENDS),--backends))
 
 test: setup ## all tests; without root, containerd or Go those that need them skip and say so (minutes)
 	@printf '== tests\n'

@@ -19,6 +19,7 @@ from benchmarks import (
     drop_cost,
     export_delay,
     machine,
+    pipeline,
     start_to_ready,
     syscall_cost,
     throughput,
@@ -39,7 +40,16 @@ class Benchmark:
 
 BENCHMARKS = [
     Benchmark(module.__name__.rpartition(".")[2], module.measure, module.NEEDS)
-    for module in (syscall_cost, drop_cost, start_to_ready, births_memory, export_delay, throughput, birth_slowdown)
+    for module in (
+        syscall_cost,
+        drop_cost,
+        start_to_ready,
+        births_memory,
+        export_delay,
+        pipeline,
+        throughput,
+        birth_slowdown,
+    )
 ]
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import grpc
 
 from demo.agent import PROGRAM, Agent
+from demo.backends.shown import Backends
 from demo.lab import BornPod, Lab
 from demo.network import PLUGINS
 from demo.pod import Container, Pod
@@ -63,6 +64,9 @@ def _arguments() -> argparse.Namespace:
         "--calls", choices=("folded", "spans"), default="folded", help="the calls' sums (default), or every call"
     )
     parser.add_argument("--keep", action="store_true", help="leave pods and containerd running until Ctrl-C")
+    parser.add_argument(
+        "--backends", action="store_true", help="a real collector, Jaeger and Prometheus, too (built the first time)"
+    )
     return parser.parse_args()
 
 
@@ -95,6 +99,11 @@ def _demonstrate(options: argparse.Namespace) -> int:
     if options.record is not None:
         settings["OTEL_KERNEL_RECORD"] = str(options.record.absolute())
     with contextlib.ExitStack() as stack:
+        running = None
+        if options.backends:
+            running = stack.enter_context(Backends(options.directory, step))
+            settings |= running.agent_settings
+            settings["OTEL_KERNEL_OUTPUT"] += ",otlp"
         with step("starting a private containerd"):
             lab = stack.enter_context(Lab())
         with step("starting otel-kernel run"):
@@ -104,7 +113,9 @@ def _demonstrate(options: argparse.Namespace) -> int:
             seen = _wait_for_births(births, pods)
         if options.calls == "spans":
             show(births, calls="spans", stdout=sys.stdout)
-        if options.keep:
+        if running:
+            running.show([pod.pod for pod in pods])
+        if options.keep or (running and sys.stdin.isatty()):  # an address is of use while somebody answers there
             print(f"- containerd serves at {lab.socket}, Ctrl-C ends all")
             with contextlib.suppress(KeyboardInterrupt):
                 signal.pause()
