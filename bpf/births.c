@@ -13,13 +13,18 @@
 #include "include/path.h"
 #include "include/shape.h"
 #include "include/process.h"
+#include "include/slot.h"
+#include "include/life.h"
 
 // The compiler is the longest part of a start, so two of them share the work: each makes one half of the programs.
 #ifdef CALLS_HALF
+#include "container_calls.c"
 #include "calls.c"
 #include "call_details.c"
 #else
 #include "include/network.h"
+#include "life.c"
+#include "sched.c"
 #include "lineage.c"
 #include "exec.c"
 #include "cgroups.c"

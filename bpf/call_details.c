@@ -265,6 +265,7 @@ int exit_drawn(struct bpf_raw_tracepoint_args *ctx) {
     report_end(pid, p, ENTERED, 0);
     p->role = RUNNING;
     forget_thread(tid);
+    begin_container(tid);
   }
   return 0;
 }

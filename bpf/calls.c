@@ -27,18 +27,22 @@ static __always_inline int enter_of_daemon(struct bpf_raw_tracepoint_args *ctx, 
 
 // sys_enter(struct pt_regs *regs, long id)
 int on_sys_enter(struct bpf_raw_tracepoint_args *ctx) {
-  u64 id = bpf_get_current_pid_tgid();
-  u32 tid = id, pid = id >> 32;
-  if (!is_watched(tid)) return 0;
-  struct process *p = processes.lookup(&pid);
-  if (!p) {
-    unwatch(tid);
+  u64 self = own_task(), nr = ctx->args[1];
+  u32 tid = own_thread_id(self);
+  if (!is_watched(tid)) {
+    enter_call(self, tid, nr);
     return 0;
   }
-  u64 nr = ctx->args[1];
-  if (p->role == RUNNING) return 0;
+  u32 pid = own_process_id(self);
+  struct process *p = processes.lookup(&pid);
+  if (!p) unwatch(tid);
+  if (!p || p->role == RUNNING) {
+    enter_call(self, tid, nr);
+    return 0;
+  }
   if (p->role == DAEMON) return enter_of_daemon(ctx, tid, nr);
   __sync_fetch_and_add(&p->syscalls, 1);
+  count_birth_call(self);
   struct thread *t = threads.lookup(&tid);
   if (!t) {
     COUNT(lost_threads);
@@ -100,6 +104,7 @@ static __always_inline int exit_of_refused(struct bpf_raw_tracepoint_args *ctx, 
   bpf_probe_read_kernel(&r, sizeof(r), (void *)ctx->args[0]);
   u64 nr = SYSCALL_NR(&r);
   __sync_fetch_and_add(&p->syscalls, 1);
+  count_birth_call(own_task());
   if (is_compat(nr)) {
     COUNT(compat);
     return 0;
@@ -119,9 +124,15 @@ static __always_inline int exit_of_refused(struct bpf_raw_tracepoint_args *ctx, 
 int on_sys_exit(struct bpf_raw_tracepoint_args *ctx) {
   u64 id = bpf_get_current_pid_tgid();
   u32 tid = id, pid = id >> 32;
-  if (!is_watched(tid)) return 0;
+  if (!is_watched(tid)) {
+    leave_call(ctx, tid);
+    return 0;
+  }
   struct process *p = processes.lookup(&pid);
-  if (!p || p->role == RUNNING) return 0;
+  if (!p || p->role == RUNNING) {
+    leave_call(ctx, tid);
+    return 0;
+  }
   if (p->role == DAEMON) return exit_of_daemon(ctx, tid);
   struct thread *t = threads.lookup(&tid);
   if (!t) return 0;

@@ -48,9 +48,10 @@ int on_cgroup_mkdir(struct bpf_raw_tracepoint_args *ctx) {
   u64 id = id_of(cgroup);
   u64 parent = read64(cgroup + CGROUP_SELF + CGROUP_SUBSYS_STATE_PARENT);
   u64 parent_id = parent ? id_of(parent - CGROUP_SELF) : 0;
-  u32 level = 0;
-  if (pod_cgroups.lookup(&parent_id)) {
+  u32 level = 0, *above = pod_cgroups.lookup(&parent_id);
+  if (above) {
     level = 2;
+    give_slot(id, parent_id, *above == 1);
   } else {
     struct record *r = new_record(CGROUP_MKDIR);
     struct cursor *cursor = new_cursor();
@@ -70,6 +71,7 @@ int on_cgroup_rmdir(struct bpf_raw_tracepoint_args *ctx) {
   u64 cgroup = ctx->args[0];
   if (!is_v2(cgroup)) return 0;
   u64 id = id_of(cgroup);
+  take_slot(id);
   if (!pod_cgroups.lookup(&id)) return 0;
   pod_cgroups.delete(&id);
   end_network(id);

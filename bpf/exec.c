@@ -238,6 +238,7 @@ int on_exec(struct bpf_raw_tracepoint_args *ctx) {
   struct process *p = processes.lookup(&pid);
   u64 cgroup = bpf_get_current_cgroup_id();
   u32 *level = pod_cgroups.lookup(&cgroup);
+  if (!p || p->role == RUNNING) task_executes(pid, old);
   if (!p) {
     bool daemon = is_named(RUNTIME_DAEMON), kubelet = is_named(KUBELET);
     if ((!daemon && !kubelet) || level) return 0;
@@ -266,6 +267,7 @@ int on_exec(struct bpf_raw_tracepoint_args *ctx) {
   if (p->role == DAEMON) return 0;
   if (p->role == LINEAGE && p->root_changed && level && *level == 2) {
     p->entered = 1;
+    task_executes(pid, pid);
     learn_own_network(current_task());
   }
   tails.call(ctx, TAIL_EXEC_DECIDE);

@@ -24,10 +24,12 @@ int on_newtask(struct bpf_raw_tracepoint_args *ctx) {
   u64 id = bpf_get_current_pid_tgid();
   u32 parent_pid = id >> 32, parent_tid = id;
   struct process *parent = processes.lookup(&parent_pid);
-  if (!parent) return 0;
   u64 task = ctx->args[0], clone_flags = ctx->args[1];
+  if (!parent || parent->role == RUNNING) {
+    task_begins(task, clone_flags);
+    return 0;
+  }
   u32 tid = read32(task + TASK_STRUCT_PID), pid = read32(task + TASK_STRUCT_TGID);
-  if (parent->role == RUNNING) return 0;
   if (clone_flags & CLONE_THREAD) {
     if (parent->role == DAEMON) {
       watch(tid);
@@ -96,6 +98,7 @@ int on_process_exit(struct bpf_raw_tracepoint_args *ctx) {
   u64 id = bpf_get_current_pid_tgid();
   u32 pid = id >> 32, tid = id;
   struct process *p = processes.lookup(&pid);
+  if (!p || p->role == RUNNING) task_ends(tid, pid);
   if (!p) {
     if (is_watched(tid)) forget_thread(tid);
     return 0;

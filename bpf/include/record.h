@@ -134,6 +134,8 @@ struct cursor {
   u32 add;
   u32 pod;
   u32 state;
+  u32 kept;
+  u32 names;
   s64 fd;
   u64 window;
 };

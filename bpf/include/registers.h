@@ -10,6 +10,8 @@ struct registers {
 #define ARG3(r) ((r)->r10)
 #define ARG4(r) ((r)->r8)
 #define ARG5(r) ((r)->r9)
+#define COMPAT_ARG0(r) ((u64)(u32)(r)->bx)
+#define COMPAT_ARG1(r) ((u64)(u32)(r)->cx)
 #elif defined(TARGET_aarch64)
 struct registers {
   u64 x[31], sp, pc, pstate, orig_x0, syscallno;
@@ -21,6 +23,8 @@ struct registers {
 #define ARG3(r) ((r)->x[3])
 #define ARG4(r) ((r)->x[4])
 #define ARG5(r) ((r)->x[5])
+#define COMPAT_ARG0(r) ARG0(r)
+#define COMPAT_ARG1(r) ARG1(r)
 #else
 #error "no register layout for this architecture"
 #endif

@@ -149,6 +149,11 @@ class Map:
         held, room = ctypes.create_string_buffer(key, self.key_size), ctypes.create_string_buffer(value, self._room)
         _bpf(_UPDATE, struct.pack("<IxxxxQQQ", self.fd, ctypes.addressof(held), ctypes.addressof(room), 0))
 
+    def push(self, value: bytes) -> None:
+        """Put a value behind the last of a queue. Raises OSError: E2BIG when it is full."""
+        room = ctypes.create_string_buffer(value, self._room)
+        _bpf(_UPDATE, struct.pack("<IxxxxQQQ", self.fd, 0, ctypes.addressof(room), 0))
+
     def delete(self, key: bytes) -> None:
         """Remove a key; absent is fine."""
         held = ctypes.create_string_buffer(key, self.key_size)

@@ -18,7 +18,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from otel_kernel.kernel import bpf, btf, compiled, drop_types, headers, syscalls
+from otel_kernel.kernel import bpf, btf, compiled, drop_types, headers, parts, syscalls
 
 # Function in bpf/ -> raw tracepoint it is for, or the index of its tail call; None: the agent runs it itself.
 Programs = dict[str, str | int | None]
@@ -77,21 +77,41 @@ def load(definitions: dict[str, int], cache: Path) -> tuple[dict[str, Any], list
     those of drops when these were asked for and can be had.
     """
     types = btf.KernelTypes()
+    definitions, uncounted = parts.with_offsets(types, definitions)
+    try:
+        return _load(types, definitions, uncounted, cache)
+    except OSError as error:
+        if not parts.chosen(definitions):
+            raise
+        return _load(types, *parts.without(definitions, str(error)), cache)
+
+
+def _load(
+    types: btf.KernelTypes, definitions: dict[str, int], uncounted: parts.Absent, cache: Path
+) -> tuple[dict[str, Any], list[int]]:
     definitions, why_not = _with_drops(types, definitions)
     ready = _ready(*prepare(types, definitions, cache), cache)
     maps = compiled.make_maps(ready, {SYMBOL_FORMAT: b"%ps".ljust(8, b"\0")})
-    programs, refused = compiled.load(ready, maps, frozenset(DROP_PROGRAMS))
+    counting = parts.chosen(definitions)
+    optional = {name: at for part in counting for name, at in part.programs.items()}
+    programs, refused = compiled.load(ready, maps, frozenset(DROP_PROGRAMS) | optional.keys())
     for name, at in PROGRAMS.items():
         if isinstance(at, int):
             bpf.Map(maps["tails"]).update(struct.pack("<I", at), struct.pack("<I", programs[name]))
-    drops: dict[str, Any] = {"programs": [], "why_not": why_not or "; ".join(refused.values())}
+    no_drops = "; ".join(refused[name] for name in DROP_PROGRAMS if name in refused)
+    drops: dict[str, Any] = {"programs": [], "why_not": why_not or no_drops}
     names, tables = [*PROGRAMS], [*MAPS]
-    if DROPS in definitions and not refused:
+    if DROPS in definitions and not no_drops:
         reasons = drop_types.reasons(types)
         drops |= {"programs": [*DROP_PROGRAMS], "reasons": None if reasons is None else [*reasons.items()]}
         names += DROP_PROGRAMS
         tables += DROP_MAPS
+    uncounted |= {part.macro: refused[name] for part in counting for name in part.programs if name in refused}
+    counted = [name for name in optional if name not in refused]
+    names += counted
+    tables += (name for part in counting for name in part.maps)
     manifest = {
+        "counting": {"absent": uncounted, "programs": counted},
         "programs": [*PROGRAMS.items()],
         "maps": tables,
         "drops": drops,
@@ -138,9 +158,11 @@ def compile_programs(code: str, compiler: list[str]) -> compiled.Compiled:
     readable, writable = os.pipe()
     child = os.fork()
     if child == 0:
-        os.close(readable)
-        _tell_half(writable, code, compiler)
-        os._exit(0)
+        try:
+            os.close(readable)
+            _tell_half(writable, code, compiler)
+        finally:  # also when the compiler ended the other process, which it does where it has no words
+            os._exit(0)
     os.close(writable)
     try:
         lives = compile_half(code, compiler)
@@ -169,12 +191,18 @@ def compile_half(code: str, compiler: list[str]) -> compiled.Compiled:
 
     module = BPF(text=code.encode(), cflags=[flag for flag in compiler if flag.startswith("-")])
     of_calls, with_drops = "-DCALLS_HALF=1" in compiler, f"-D{DROPS}=1" in compiler
+    counting = [part for part in parts.PARTS if any(flag.startswith(f"-D{part.macro}=") for flag in compiler)]
     made, names = [name for name in PROGRAMS if (name in CALL_PROGRAMS) == of_calls], list(TABLES)
+    names += (name for part in counting for name in part.maps)
     layouts = {
         "records": layout(module[b"scratch"].sLeaf),
         "counters": layout(module[b"counters"].sLeaf),
         "process": layout(module[b"processes"].Leaf),
     }
+    for part in counting:
+        made += [] if of_calls else part.programs
+        for name, (table, what) in part.structs.items():
+            layouts[name] = layout(module[table.encode()].Key if what == "key" else module[table.encode()].Leaf)
     if with_drops and not of_calls:
         made += DROP_PROGRAMS
         names += [*DROP_MAPS, SYMBOL_FORMAT]

@@ -7,17 +7,20 @@ import socket
 import struct
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from otel_kernel.kernel import bpf, records
+from otel_kernel.kernel.counting import Counting
 from otel_kernel.kernel.drops import Drops
 from otel_kernel.kernel.events import Event
+from otel_kernel.kernel.life import ContainerCounts
 from otel_kernel.kernel.ring import Ring
 
 _LOAD_TIMEOUT_S = 60
+NOTHING = Counting()
 RUNTIME_DAEMON, KUBELET = 1, 2
 POD_LEVEL, BELOW_POD = 1, 2
 
@@ -37,6 +40,15 @@ class Sizes:
     networks: int = 1024  # of pods
     drops: int = 8192  # kinds of dropped packets, of all pods
     drop_kinds: int = 32  # of one pod
+    slots: int = 1280  # containers, sandboxes among them: 250 pods with four containers each
+    buckets: int = 8192  # a power of two
+    nested: int = 4096  # cgroups below containers'
+    runs: int = 65536  # a power of two: threads of containers, those that fall on the same place go to
+    more_runs: int = 8192
+    errors: int = 16384  # kinds of errors, of all containers
+    error_kinds: int = 256  # of one
+    paths: int = 16384  # beginnings of paths, of all containers
+    path_kinds: int = 128  # of one
 
     def definitions(self) -> dict[str, int]:
         """Return the macros that bpf/ takes."""
@@ -48,6 +60,15 @@ class Sizes:
             "NETWORKS_MAX": self.networks,
             "DROPS_MAX": self.drops,
             "KINDS_MAX": self.drop_kinds,
+            "SLOTS_MAX": self.slots,
+            "BUCKETS": self.buckets,
+            "NESTED_MAX": self.nested,
+            "RUNS_MAX": self.runs,
+            "MORE_RUNS_MAX": self.more_runs,
+            "ERRORS_MAX": self.errors,
+            "ERROR_KINDS_MAX": self.error_kinds,
+            "PATHS_MAX": self.paths,
+            "PATH_KINDS_MAX": self.path_kinds,
         }
 
 
@@ -85,11 +106,21 @@ class Attachment(NamedTuple):
 class Loading:
     """The loader at work: it is started early, so that it compiles while the agent imports and scans."""
 
-    def __init__(self, cache: Path, sizes: Sizes, *, draw_openat: bool = False, drops: bool = False) -> None:
+    def __init__(
+        self,
+        cache: Path,
+        sizes: Sizes,
+        counting: Counting = NOTHING,
+        *,
+        draw_openat: bool = False,
+        drops: bool = False,
+        cpus: int = 0,
+    ) -> None:
         """Start the loader. Raises ProbesError."""
         chosen = {"DRAW_OPENAT": draw_openat, "DROPS": drops}
         definitions = sizes.definitions() | {name: 1 for name, is_chosen in chosen.items() if is_chosen}
-        self._sizes = sizes
+        definitions |= counting.definitions(sizes.slots, cpus or bpf.possible_cpus())
+        self._sizes, self._counting = sizes, counting
         self._channel, theirs = socket.socketpair()
         self._channel.settimeout(_LOAD_TIMEOUT_S)
         arguments = [json.dumps(definitions), str(cache), str(theirs.fileno())]
@@ -113,7 +144,7 @@ class Loading:
             manifest = self._receive(descriptors)
             if "error" in manifest:
                 raise ProbesError(manifest["error"])
-            return Probes(manifest, descriptors, self._sizes)
+            return Probes(manifest, descriptors, self._sizes, self._counting)
         except (OSError, ValueError, records.LayoutError) as error:
             self._process.kill()
             for fd in descriptors:
@@ -125,7 +156,7 @@ class Loading:
 
     def _receive(self, descriptors: "array.array[int]") -> dict[str, Any]:
         """Return the manifest, and add the descriptors that came with it."""
-        first, ancillary, _, _ = self._channel.recvmsg(4, socket.CMSG_SPACE(64 * 4))
+        first, ancillary, _, _ = self._channel.recvmsg(4, socket.CMSG_SPACE(128 * 4))
         for _, _, data in ancillary:
             descriptors.frombytes(data[: len(data) - len(data) % descriptors.itemsize])
         body = b""
@@ -140,10 +171,13 @@ class Loading:
 class Probes:
     """Loaded programs, their maps and the ring. Owns their descriptors; closing detaches everything."""
 
-    def __init__(self, manifest: dict[str, Any], descriptors: Sequence[int], sizes: Sizes) -> None:
+    def __init__(
+        self, manifest: dict[str, Any], descriptors: Sequence[int], sizes: Sizes, counting: Counting = NOTHING
+    ) -> None:
         """Take over the loader's descriptors. Raises LayoutError when C and Python differ, OSError."""
         records.check_layout(manifest["records"], manifest["counters"], manifest["process"])
         programs = [*(name for name, _ in manifest["programs"]), *manifest["drops"]["programs"]]
+        programs += manifest["counting"]["programs"]
         self._programs = dict(zip(programs, descriptors, strict=False))
         self._tracepoints = {name: at for name, at in manifest["programs"] if isinstance(at, str)}
         self.maps = {name: bpf.Map(fd) for name, fd in zip(manifest["maps"], descriptors[len(programs) :], strict=True)}
@@ -153,6 +187,10 @@ class Probes:
         self._statistics: int | None = None
         self.why_no_drops: str = manifest["drops"]["why_not"]  # empty: they are there, or were not asked for
         self.drops = Drops(self._programs, self.maps, manifest) if manifest["drops"]["programs"] else None
+        self.not_counted: Mapping[str, str] = manifest["counting"]["absent"]  # part of bpf/ -> why it is not there
+        self.containers = ContainerCounts(self._programs, self.maps, manifest) if "owners" in self.maps else None
+        if self.containers:
+            self.containers.begin(counting)
         self.undecodable = 0
         self.received = 0
 
@@ -235,6 +273,8 @@ class Probes:
             os.close(self._links.pop())
         if self.drops:
             self.drops.detach()
+        if self.containers:
+            self.containers.detach()
 
     def close(self) -> None:
         """Detach and give everything back."""

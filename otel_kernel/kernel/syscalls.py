@@ -9,6 +9,7 @@ _NEWER = {
     "futex_wake": 454, "futex_wait": 455, "futex_requeue": 456, "statmount": 457, "listmount": 458,
     "open_tree_attr": 467,
 }  # fmt: skip
+_COMPAT_FILES = {"x86_64": "x86_64-linux-gnu/asm/unistd_32.h"}
 _FILES = {"x86_64": "x86_64-linux-gnu/asm/unistd_64.h", "aarch64": "asm-generic/unistd.h"}
 
 
@@ -21,3 +22,13 @@ def table(include: Path = Path("/usr/include")) -> dict[str, int]:
     text = (include / _FILES.get(platform.machine(), "asm-generic/unistd.h")).read_text()
     found = {name: int(number) for name, number in _DEFINE.findall(text) if number and name != "syscalls"}
     return _NEWER | found
+
+
+def compat_table(include: Path = Path("/usr/include")) -> dict[str, int]:
+    """Return name -> number of the 32-bit calls that this architecture runs; nothing where no header tells them."""
+    file = _COMPAT_FILES.get(platform.machine())
+    try:
+        text = (include / file).read_text() if file else ""
+    except OSError:
+        return {}
+    return {name: int(number) for name, number in _DEFINE.findall(text) if number}

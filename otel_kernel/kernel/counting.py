@@ -1,0 +1,123 @@
+"""What is to be counted for each container: which system calls by name, and what that asks of the compiler.
+
+What nobody asked for is not compiled: it costs nothing.
+"""
+
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from otel_kernel.kernel import syscalls
+
+OTHER = "_OTHER"
+# What has a number from here on has no name (bpf/include/life.h).
+NUMBERS = 512
+_FEWEST_COLUMNS = 64
+_OPENS, _PATH_IS_LATE, _TIMED = 1, 2, 4
+_OPENING = {"open": _OPENS, "creat": _OPENS, "openat": _OPENS | _PATH_IS_LATE, "openat2": _OPENS | _PATH_IS_LATE}
+_KIND = struct.Struct("<HBB")  # struct call_kind
+# CPUs that add to the same words wait for each other. More shards are no quicker, but take memory.
+_SHARDS_MAX = 16
+_CALL_BYTES_MAX = 12 << 20
+
+TIMED_MAX = 16
+
+
+class UnknownCallError(Exception):
+    """A system call that this architecture does not have: one line for the operator."""
+
+
+@dataclass(frozen=True, slots=True)
+class Counting:
+    """What is counted. Names are those of system calls."""
+
+    names: tuple[str, ...] | Literal["all"] | None = None  # counted by name, the rest together; None: not at all
+    opens: bool = False
+    processes: bool = False
+    sched: bool = False
+    errors: bool = False  # of system calls, by errno
+    durations: tuple[str, ...] = ()
+    open_paths: bool = False  # opens by the beginning of their path
+
+    @property
+    def of_calls(self) -> bool:
+        """Whether system calls are looked at."""
+        return bool(self.names is not None or self.opens or self.errors or self.durations)
+
+    @property
+    def columns(self) -> int:
+        """How many counters of system calls each container has, a power of two; the last is for all the rest."""
+        if self.names == "all":
+            return NUMBERS
+        return max(_FEWEST_COLUMNS, _power_of_two(len(self.names or ()) + 1))
+
+    def call_shards(self, slots: int, cpus: int) -> int:
+        """Return over how many rows the counts of one container's calls are spread, a power of two."""
+        shards = min(_SHARDS_MAX, _power_of_two(cpus))
+        while shards > 1 and shards * slots * self.columns * 8 > _CALL_BYTES_MAX:
+            shards //= 2
+        return shards
+
+    def definitions(self, slots: int, cpus: int) -> dict[str, int]:
+        """Return the macros that bpf/ takes."""
+        features = {
+            "COUNT_LIFE": self.of_calls or self.processes or self.sched,
+            "COUNT_CALLS": self.of_calls,
+            "COUNT_SYSCALLS": self.names is not None,
+            "COUNT_OPENS": self.opens,
+            "COUNT_PROCESSES": self.processes,
+            "COUNT_SCHED": self.sched,
+            "SYSCALL_ERRORS": self.errors,
+            "OPEN_PATHS": self.opens and self.open_paths,
+        }
+        asked = {name: 1 for name, is_asked in features.items() if is_asked}
+        timed = {"TIMED_CALLS": len(self.durations)} if self.durations else {}
+        return asked | timed | {
+            "COLUMNS": self.columns,
+            "CALL_SHARDS": self.call_shards(slots, cpus),
+            "LIFE_SHARDS": min(_SHARDS_MAX, _power_of_two(cpus)),
+        }
+
+    def column_names(self, table: Mapping[str, int]) -> dict[int, str]:
+        """Return the name of each column that something is counted in, given name -> number of this architecture."""
+        if self.names == "all":
+            known = {number: name for name, number in table.items()}
+            named = {number: known.get(number, f"syscall_{number}") for number in range(NUMBERS - 1)}
+        else:
+            named = dict(enumerate(self.names or ()))
+        return named | {self.columns - 1: OTHER}
+
+    def kinds(self, table: Mapping[str, int], compat: Mapping[str, int]) -> list[bytes]:
+        """Return what each number means: first 64-bit calls, then 32-bit ones, known by what they are called.
+
+        Raises UnknownCallError.
+        """
+        for name in (*(self.names or () if self.names != "all" else ()), *self.durations):
+            if name not in table:
+                raise UnknownCallError(f"'{name}' is no system call of this architecture")
+        numbers = {number: name for name, number in table.items()}
+        compat_numbers = {number: name for name, number in compat.items()}
+        columns = {name: column for column, name in self.column_names(table).items()}
+        native = [self._kind(numbers.get(at), columns, at if self.names == "all" else None) for at in range(NUMBERS)]
+        return native + [self._kind(compat_numbers.get(at), columns, None) for at in range(NUMBERS)]
+
+    def _kind(self, name: str | None, columns: Mapping[str, int], column: int | None) -> bytes:
+        rest = self.columns - 1
+        flags = _OPENING.get(name or "", 0) if self.opens else 0
+        timed = self.durations.index(name) if name in self.durations else None
+        at = columns.get(name or "", rest) if column is None else min(column, rest)
+        return _KIND.pack(at, flags | (0 if timed is None else _TIMED), timed or 0)
+
+
+def refuse_unknown(counting: Counting) -> None:
+    """Raise UnknownCallError for the first name that this architecture does not have. Without a table: for none."""
+    try:
+        table = syscalls.table()
+    except OSError:
+        return
+    counting.kinds(table, {})
+
+
+def _power_of_two(least: int) -> int:
+    return 1 << max(0, least - 1).bit_length()

@@ -1,0 +1,86 @@
+"""The parts of bpf/ that count for each container: compiled when asked for, left out where the kernel cannot have them."""
+
+from collections.abc import Mapping
+from typing import Literal, NamedTuple
+
+from otel_kernel.kernel.btf import BtfError, KernelTypes
+
+
+class Part(NamedTuple):
+    """What is there when a macro is defined."""
+
+    macro: str
+    maps: tuple[str, ...]
+    structs: Mapping[str, tuple[str, Literal["key", "value"]]] = {}  # by name: the map that holds it, and as what
+    programs: Mapping[str, str | None] = {}  # raw tracepoint; None: the agent runs it itself
+    members: tuple[tuple[str, str], ...] = ()  # of kernel structs
+
+
+# The first is what all the others stand on.
+PARTS = (
+    Part(
+        "COUNT_LIFE",
+        ("buckets", "slots", "nested", "owners", "free_slots", "uncounted", "lives"),
+        {"owner": ("owners", "value"), "uncounted": ("uncounted", "value"), "life": ("lives", "value")},
+        {"adopt_cgroup": None},
+        (("task_struct", "cgroups"), ("css_set", "dfl_cgrp")),
+    ),
+    Part(
+        "COUNT_CALLS",
+        ("places", "call_kinds"),
+        {"call_kind": ("call_kinds", "value")},
+        members=(("task_struct", "seccomp"), ("seccomp", "mode")),
+    ),
+    Part("COUNT_SYSCALLS", ("syscall_counts",)),
+    Part("COUNT_PROCESSES", ("ended",), members=(("task_struct", "start_boottime"),)),
+    Part(
+        "COUNT_SCHED",
+        ("runs", "more_runs"),
+        {},
+        {"on_switch": "sched_switch"},
+        (
+            ("task_struct", "nvcsw"),
+            ("task_struct", "sched_info"),
+            ("sched_info", "pcount"),
+            ("sched_info", "run_delay"),
+        ),
+    ),
+    Part("SYSCALL_ERRORS", ("syscall_errors",), {"error_kind": ("syscall_errors", "key")}),
+    Part("TIMED_CALLS", ("begun", "durations"), {"duration": ("durations", "value")}),
+    Part("OPEN_PATHS", ("opened", "prefixes"), {"path_prefix": ("opened", "key")}),
+)
+_FIRST = PARTS[0].macro
+_MACROS = frozenset(part.macro for part in PARTS)
+
+Absent = dict[str, str]  # macro -> why that part is not there
+
+
+def chosen(definitions: Mapping[str, int]) -> tuple[Part, ...]:
+    """Return the parts that these macros ask for."""
+    return tuple(part for part in PARTS if part.macro in definitions)
+
+
+def with_offsets(types: KernelTypes, definitions: Mapping[str, int]) -> tuple[dict[str, int], Absent]:
+    """Return the macros with the offsets that the chosen parts need, and without what this kernel cannot have."""
+    found, absent = dict(definitions), Absent()
+    for part in chosen(definitions):
+        try:
+            found |= {f"{struct}_{member}".upper(): types.offset(struct, member) for struct, member in part.members}
+            if part.macro == "COUNT_SCHED":
+                found["TASK_STRUCT_STATE"] = _state(types)
+        except BtfError as error:
+            absent[part.macro] = str(error)
+    if _FIRST in absent:
+        return without(found, absent[_FIRST])
+    return {name: value for name, value in found.items() if name not in absent}, absent
+
+
+def without(definitions: Mapping[str, int], reason: str) -> tuple[dict[str, int], Absent]:
+    """Return the macros without any part, for that reason."""
+    absent = {part.macro: reason for part in chosen(definitions)}
+    return {name: value for name, value in definitions.items() if name not in _MACROS}, absent
+
+
+def _state(types: KernelTypes) -> int:
+    """Return where a task's state is, which has another name since 5.14."""
+    return types.offset("task_struct", "__state" if types.has("task_struct", "__state") else "state")
