@@ -15,12 +15,12 @@ static __always_inline struct run *run_of(u64 self, u32 tid) {
   struct run *run = runs.lookup(&at);
   if (!run) return NULL;
   if (run->thread >> 32 == tid) return run;
+  struct run *other = more_runs.lookup(&tid); // its place was another's before
+  if (other) return other;
   if (!__sync_val_compare_and_swap(&run->thread, 0, (u64)tid << 32)) {
     run->waited_ns = waited_before(self);
     return run;
   }
-  run = more_runs.lookup(&tid);
-  if (run) return run;
   struct run fresh = {.thread = (u64)tid << 32, .waited_ns = waited_before(self)};
   if (more_runs.update(&tid, &fresh)) MISS(waits);
   return more_runs.lookup(&tid);

@@ -7,6 +7,17 @@ from otel_kernel.metrics.row import AT_EACH_CALL, AT_EACH_SWITCH, BPF, Metric
 # The kernel side's bounds: powers of two of microseconds, which it counts by a shift.
 RUN_QUEUE_BOUNDS_S = tuple((1 << exponent) / 1e6 for exponent in range(19))
 
+# Counted by name unless other names are chosen: what builds a pod, reads and writes, waits, and talks to a network. Those
+# that an architecture does not have are left out.
+SYSCALL_NAMES = (
+    *("clone", "clone3", "fork", "vfork", "execve", "unshare", "setns"),
+    *("mount", "umount2", "pivot_root", "move_mount"),
+    *("read", "write", "readv", "writev", "pread64", "pwrite64", "fsync", "open", "openat", "close", "newfstatat"),
+    *("mmap", "munmap", "madvise", "futex", "nanosleep", "clock_nanosleep", "sched_yield"),
+    *("poll", "ppoll", "select", "pselect6", "epoll_wait", "epoll_pwait"),
+    *("socket", "connect", "accept", "accept4", "sendto", "recvfrom", "sendmsg", "recvmsg"),
+)
+
 _pod = partial(Metric, level="pod", source="ebpf", needs=BPF, kind="sum")
 _container = partial(Metric, level="container", source="ebpf", needs=BPF, kind="sum")
 _NAME = "otel_kernel.syscall.name"

@@ -59,16 +59,24 @@ static void *not_resident(const void *bytes, size_t size) {
   return page;
 }
 
+// Text where a 32-bit call finds it.
+static void *low(const char *text) {
+  void *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1, 0);
+  if (page == MAP_FAILED) fail("mmap");
+  return strcpy(page, text);
+}
+
 static char *formatted(const char *format) {
   char *text;
   if (asprintf(&text, format, last()) < 0) fail("asprintf");
   return text;
 }
 
-// s:text; n:text in a page that is not resident; f:format of the last result; r: the last result; a number.
+// s:text; n:text in a page that is not resident; l:text below 4 GiB; f:format of the last result; r: the last result; a number.
 static long word_value(const char *word) {
   if (!strncmp(word, "s:", 2)) return (long)(word + 2);
   if (!strncmp(word, "n:", 2)) return (long)not_resident(word + 2, strlen(word + 2) + 1);
+  if (!strncmp(word, "l:", 2)) return (long)low(word + 2);
   if (!strncmp(word, "f:", 2)) return (long)formatted(word + 2);
   if (!strcmp(word, "r")) return last();
   return strtol(word, NULL, 0);
@@ -294,6 +302,14 @@ static void restart(void) {
   setitimer(ITIMER_REAL, &none, NULL);
 }
 
+static void spin(long ms) {
+  struct timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  long until_ms = now.tv_sec * 1000 + now.tv_nsec / 1000000 + ms;
+  while (now.tv_sec * 1000 + now.tv_nsec / 1000000 < until_ms)
+    clock_gettime(CLOCK_MONOTONIC, &now);
+}
+
 static void write_file(const char *path, const char *text) {
   int fd = open(path, O_WRONLY | O_CLOEXEC);
   if (fd < 0 || write(fd, text, strlen(text)) < 0) fail(path);
@@ -345,13 +361,15 @@ static void take(const char *name, char **words, int count) {
   else if (!strcmp(name, "refuse"))
     refuse(number(words, 0), number(words, 1));
   else if (!strcmp(name, "compat"))
-    compat(number(words, 0), number(words, 1), number(words, 2));
+    compat(number(words, 0), number(words, 1), count > 2 ? word_value(words[2]) : 0);
   else if (!strcmp(name, "restart"))
     restart();
   else if (!strcmp(name, "write"))
     write_file(words[0], words[1]);
   else if (!strcmp(name, "write-at"))
     write_at(words[0], words[1], words[2]);
+  else if (!strcmp(name, "spin"))
+    spin(number(words, 0));
   else if (!strcmp(name, "wait"))
     poll(NULL, 0, number(words, 0));
   else if (!strcmp(name, "sleep"))

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from otel_kernel.kernel.counting import Counting
 from otel_kernel.kernel.probes import RUNTIME_DAEMON, Loading, Probes, Sizes
 from tests.kernel.actors import DAEMON, Daemon, Kernel
 from tests.kernel.pod_cgroups import PodCgroup, v2_hierarchy
@@ -28,11 +29,20 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def probes(cache: Path) -> Iterator[Probes]:
+def counting() -> Counting:
+    """What is counted for containers beside all births: what an agent counts by default, with fewer names."""
+    return Counting(("read", "write", "openat", "close"), opens=True, processes=True, sched=True)
+
+
+@pytest.fixture(scope="session")
+def probes(cache: Path, counting: Counting) -> Iterator[Probes]:
     """The kernel side at its default sizes, attached."""
-    loaded = Loading(cache, Sizes()).finish()
+    loaded = Loading(cache, Sizes(), counting).finish()
+    assert loaded.not_counted == {}
     loaded.name_daemons({DAEMON: RUNTIME_DAEMON})
     assert [each for each in loaded.attach() if each.error] == []
+    assert loaded.containers is not None
+    loaded.containers.attach()
     yield loaded
     loaded.close()
 
