@@ -4,8 +4,12 @@ import logging
 import os
 from pathlib import Path
 
+from otel_kernel.declaration import SettingsError
 from otel_kernel.host_files import HostFiles
+from otel_kernel.kernel import syscalls
+from otel_kernel.kernel.counting import TIMED_MAX, Counting
 from otel_kernel.kernel.probes import Loading, Probes, ProbesError, Sizes
+from otel_kernel.metrics.ebpf_rows import SYSCALL_NAMES
 from otel_kernel.node import cgroupfs
 from otel_kernel.settings import Settings
 
@@ -28,17 +32,48 @@ REMEDIES = {
 def start(settings: Settings, groups: frozenset[str]) -> Loading | str:
     """Start the loader, for births and for these groups of metrics: it compiles while the rest is set up.
 
-    Returns why not, else.
+    Returns why not, else. Raises SettingsError for a system call that this architecture does not have.
     """
+    wanted = counting(settings, groups)
     if settings.observation.ebpf == "off":
         return "eBPF is off"
     if os.geteuid() != 0:
         return "not root"
     try:
         openat_spans = settings.births.openat_spans
-        return Loading(cache_directory(), Sizes(), draw_openat=openat_spans, drops="network" in groups)
+        return Loading(cache_directory(), Sizes(), wanted, draw_openat=openat_spans, drops="network" in groups)
     except (ProbesError, OSError) as error:
         return str(error)
+
+
+def counting(settings: Settings, groups: frozenset[str]) -> Counting:
+    """Return what the kernel side is to count for containers.
+
+    Raises SettingsError for a system call that this architecture does not have.
+    """
+    metrics = settings.metrics
+    try:
+        table = syscalls.table()
+    except OSError:  # then nothing can be compiled, either
+        table = {}
+    for setting, names in (("NAMES", metrics.syscall_names), ("DURATION", metrics.syscall_duration)):
+        for name in names if isinstance(names, tuple) else ():
+            if table and name not in table:
+                machine = os.uname().machine
+                raise SettingsError(f"OTEL_KERNEL_SYSCALL_{setting}: '{name}' is no system call of {machine}")
+    if len(metrics.syscall_duration) > TIMED_MAX:
+        raise SettingsError(f"OTEL_KERNEL_SYSCALL_DURATION: at most {TIMED_MAX} system calls are timed")
+    of_calls = "syscalls" in groups
+    chosen = metrics.syscall_names or tuple(name for name in SYSCALL_NAMES if name in table)
+    return Counting(
+        names=("all" if isinstance(chosen, str) else chosen) if of_calls else None,
+        opens="files" in groups,
+        processes="process" in groups,
+        sched="sched" in groups,
+        errors=of_calls and metrics.syscall_errors,
+        durations=metrics.syscall_duration if of_calls else (),
+        open_paths=metrics.open_paths and "files" in groups,
+    )
 
 
 def finish(loading: Loading | str, files: HostFiles, *, run_statistics: bool = False) -> Probes:

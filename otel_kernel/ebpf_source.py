@@ -1,7 +1,8 @@
 """Births as the kernel tells them: probes -> events -> identity -> assembly -> traces."""
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+import posixpath
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from otel_kernel.births.assembly import Assembly, AssemblySettings
@@ -11,9 +12,11 @@ from otel_kernel.health import Counter, Health
 from otel_kernel.host_files import HostFiles
 from otel_kernel.kernel.clock import boot_ns, unix_offset_ns
 from otel_kernel.kernel.events import Call, Event, Loss
+from otel_kernel.kernel.parts import WORDS
 from otel_kernel.kernel.probes import BELOW_POD, KUBELET, POD_LEVEL, RUNTIME_DAEMON, Probes, ProbesError
 from otel_kernel.metrics.agent_row import SourceFigures
 from otel_kernel.metrics.drop_source import DropSource
+from otel_kernel.metrics.life_source import LifeSource
 from otel_kernel.metrics.samples import Source as Meter
 from otel_kernel.node import cgroupfs, procfs
 from otel_kernel.node.watch import CgroupSeen
@@ -61,11 +64,14 @@ class EbpfSource:
         try:
             self._probes.name_daemons(names | {procfs.KUBELET: KUBELET})
             attach(self._probes)
+            self._probes.count_switches()
+            self._attached_ns = boot_ns()
             words = self._begin(settings)
         except (ProbesError, OSError):
             self._probes.close()
             raise
         self._meters += self._drop_source()
+        self._meters += self._life_source()
         return words
 
     def _begin(self, settings: AssemblySettings) -> str:
@@ -90,15 +96,37 @@ class EbpfSource:
         if why_not:
             log.warning("dropped packets are not counted: %s", why_not)
 
+    def _life_source(self) -> Iterator[Meter]:
+        """Yield what measures what containers do; births do without it."""
+        for part, why_not in self._probes.not_counted.items():
+            log.warning("not counted of containers: %s: %s", WORDS[part], why_not)
+        if self._probes.containers:
+            yield LifeSource(self._probes.containers, self._probes.counting, self._attached_ns, self._health)
+
     def _learn_pods(self) -> int:
         pods = set()
+        ids: dict[str, int] = {}
         for cgroup_id, path in cgroupfs.walk(self._host.hierarchy, lambda _: True):
             parsed = cgroup_path.parse(path)
             if parsed is not None:
                 pods.add(parsed.pod_uid)
+                ids[path] = cgroup_id
                 self._probes.add_pod_cgroup(cgroup_id, POD_LEVEL if parsed.is_pod else BELOW_POD)
                 self._directory.feed(CgroupSeen(boot_ns(), "existing", cgroup_id, path))
+        self._count_existing(ids)
         return len(pods)
+
+    def _count_existing(self, ids: Mapping[str, int]) -> None:
+        """Give slots to what is there already; `ids` are those of cgroups by their path, outer ones first."""
+        containers = self._probes.containers
+        for path, cgroup_id in ids.items() if containers else ():
+            above = posixpath.dirname(path)
+            if containers and above in ids:
+                parsed = cgroup_path.parse(above)
+                containers.adopt(cgroup_id, ids[above], is_below_pod=parsed is not None and parsed.is_pod)
+                # Its removal is told to the kernel side only since it knows of it.
+                if not (self._host.hierarchy / path.lstrip("/")).exists():
+                    containers.disown(cgroup_id)
 
     def _learn_daemons(self) -> int:
         proc_root = self._host.proc_root

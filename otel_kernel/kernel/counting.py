@@ -4,11 +4,9 @@ What nobody asked for is not compiled: it costs nothing.
 """
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Literal
-
-from otel_kernel.kernel import syscalls
 
 OTHER = "_OTHER"
 # What has a number from here on has no name (bpf/include/life.h).
@@ -22,10 +20,6 @@ _SHARDS_MAX = 16
 _CALL_BYTES_MAX = 12 << 20
 
 TIMED_MAX = 16
-
-
-class UnknownCallError(Exception):
-    """A system call that this architecture does not have: one line for the operator."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +53,21 @@ class Counting:
             shards //= 2
         return shards
 
+    def without(self, macros: Collection[str]) -> "Counting":
+        """Return what is left of it when these macros of bpf/ are not defined."""
+        if "COUNT_LIFE" in macros:
+            return Counting()
+        calls = "COUNT_CALLS" not in macros
+        return Counting(
+            names=self.names if calls and "COUNT_SYSCALLS" not in macros else None,
+            opens=self.opens and calls and "COUNT_OPENS" not in macros,
+            processes=self.processes and "COUNT_PROCESSES" not in macros,
+            sched=self.sched and "COUNT_SCHED" not in macros,
+            errors=self.errors and calls and "SYSCALL_ERRORS" not in macros,
+            durations=self.durations if calls and "TIMED_CALLS" not in macros else (),
+            open_paths=self.open_paths and calls and "OPEN_PATHS" not in macros,
+        )
+
     def definitions(self, slots: int, cpus: int) -> dict[str, int]:
         """Return the macros that bpf/ takes."""
         features = {
@@ -89,13 +98,7 @@ class Counting:
         return named | {self.columns - 1: OTHER}
 
     def kinds(self, table: Mapping[str, int], compat: Mapping[str, int]) -> list[bytes]:
-        """Return what each number means: first 64-bit calls, then 32-bit ones, known by what they are called.
-
-        Raises UnknownCallError.
-        """
-        for name in (*(self.names or () if self.names != "all" else ()), *self.durations):
-            if name not in table:
-                raise UnknownCallError(f"'{name}' is no system call of this architecture")
+        """Return what each number means: first 64-bit calls, then 32-bit ones, known by what they are called."""
         numbers = {number: name for name, number in table.items()}
         compat_numbers = {number: name for name, number in compat.items()}
         columns = {name: column for column, name in self.column_names(table).items()}
@@ -108,15 +111,6 @@ class Counting:
         timed = self.durations.index(name) if name in self.durations else None
         at = columns.get(name or "", rest) if column is None else min(column, rest)
         return _KIND.pack(at, flags | (0 if timed is None else _TIMED), timed or 0)
-
-
-def refuse_unknown(counting: Counting) -> None:
-    """Raise UnknownCallError for the first name that this architecture does not have. Without a table: for none."""
-    try:
-        table = syscalls.table()
-    except OSError:
-        return
-    counting.kinds(table, {})
 
 
 def _power_of_two(least: int) -> int:

@@ -14,9 +14,7 @@ from typing import Any, NamedTuple
 from otel_kernel.kernel import bpf, records, syscalls
 from otel_kernel.kernel.counting import Counting
 
-WAIT_BUCKETS = 20
 _NOBODY = 0
-
 _OWNER = (("cgroup_id", "Q"), ("pod_id", "Q"), ("is_gone", "Q"), ("error_kinds", "Q"), ("path_kinds", "Q"))
 _LIFE = (
     ("voluntary_switches", "Q"), ("involuntary_switches", "Q"), ("run_queue_ns", "Q"), ("run_queue", "20Q"),
@@ -36,8 +34,9 @@ _LAYOUTS = {
 _OWNER_ROW = struct.Struct("<5Q")
 _LIFE_ROW = struct.Struct("<32Q")
 _DURATION_ROW = struct.Struct("<21Q")
-_ERROR_KEY = struct.Struct("<IHH")
-_PATH_KEY = struct.Struct("<I60s")
+_SUMMED = ("syscall_counts", "lives")
+_BY_KEY = ("syscall_errors", "opened")
+
 Keyed = dict[int, dict[bytes, int]]  # by slot: the rows of a table that is keyed by it, without the slot
 
 
@@ -50,13 +49,21 @@ class Owner(NamedTuple):
     is_gone: bool  # the cgroup was removed: what was counted is all
 
 
+class Row(NamedTuple):
+    """All that was counted for one slot, as 64-bit words: equal bytes, equal counts."""
+
+    calls: bytes  # by column; empty when they are not counted
+    life: bytes
+    durations: bytes
+
+
 class Life(NamedTuple):
     """What is counted for each slot but its calls by name."""
 
     voluntary_switches: int
     involuntary_switches: int
     run_queue_ns: int
-    run_queue: tuple[int, ...]  # waits, by WAIT_BUCKETS: up to 1 us, 2 us, 4 us, ...
+    run_queue: tuple[int, ...]  # waits of up to 1 us, 2 us, 4 us, ... 2^18 us, and longer ones
     forks: int
     execs: int
     exits: int
@@ -75,15 +82,7 @@ class Duration(NamedTuple):
     """How long the calls of one name took that have returned."""
 
     sum_ns: int
-    counts: tuple[int, ...]  # by WAIT_BUCKETS
-
-
-class Row(NamedTuple):
-    """All that was counted for one slot, as 64-bit words: equal bytes, equal counts."""
-
-    calls: bytes  # by column; empty when they are not counted
-    life: bytes
-    durations: bytes
+    counts: tuple[int, ...]  # as Life.run_queue
 
 
 class Uncounted(NamedTuple):
@@ -104,22 +103,17 @@ class ContainerCounts:
             if name in told:
                 records.compare(name, fields, told[name])
         self._programs, self._maps = programs, maps
-        self._syscalls: Mapping[str, int] = told["syscalls"]
+        self.syscalls: Mapping[str, int] = told["syscalls"]
         self._slots = maps["owners"].max_entries
         self._link: int | None = None
 
     def begin(self, counting: Counting) -> None:
-        """Say what calls mean, and offer every slot. Before anything is attached. Raises OSError, UnknownCallError."""
-        kinds = counting.kinds(self._syscalls, syscalls.compat_table()) if "call_kinds" in self._maps else []
+        """Say what calls mean, and offer every slot. Before anything is attached. Raises OSError."""
+        kinds = counting.kinds(self.syscalls, syscalls.compat_table()) if "call_kinds" in self._maps else []
         for at, kind in enumerate(kinds):
-            self._maps["call_kinds"].update(struct.pack("<I", at), kind)
+            self._maps["call_kinds"].update(_key(at), kind)
         for slot in range(self._slots):
-            self._maps["free_slots"].push(struct.pack("<I", slot))
-
-    @property
-    def counts_sched(self) -> bool:
-        """Whether context switches can be looked at; they are once `attach` was called."""
-        return "on_switch" in self._programs
+            self._maps["free_slots"].push(_key(slot))
 
     def attach(self) -> None:
         """Begin to look at context switches. Raises OSError."""
@@ -138,6 +132,15 @@ class ContainerCounts:
         """
         bpf.run_raw_tracepoint(self._programs["adopt_cgroup"], cgroup_id, above_id, int(is_below_pod))
 
+    def disown(self, cgroup_id: int) -> None:
+        """Take note that an adopted cgroup is gone, which the kernel side may not have seen. Raises OSError."""
+        key = struct.pack("<Q", cgroup_id)
+        for name in ("slots", "nested"):
+            self._maps[name].delete(key)
+        for owner in self.owners():
+            if owner.cgroup_id == cgroup_id and not owner.is_gone:
+                self._maps["owners"].update(_key(owner.slot), _OWNER_ROW.pack(cgroup_id, owner.pod_id, 1, 0, 0))
+
     def owners(self) -> list[Owner]:
         """Return who has a slot, those that are gone and not released among them. Raises OSError."""
         with _mapped(self._maps["owners"]) as rows:
@@ -148,12 +151,39 @@ class ContainerCounts:
                 if cgroup_id != _NOBODY
             ]
 
+    def owner(self, cgroup_id: int, known: Owner | None) -> Owner | None:
+        """Return who has the slot of a cgroup now, where it was `known` to be; None when nobody has. Raises OSError."""
+        if known is not None:
+            row = self._maps["owners"].lookup(_key(known.slot)) or bytes(_OWNER_ROW.size)
+            now_id, pod_id, is_gone, *_ = _OWNER_ROW.unpack(row)
+            if now_id == cgroup_id:
+                return Owner(known.slot, cgroup_id, pod_id, bool(is_gone))
+        return next((each for each in self.owners() if each.cgroup_id == cgroup_id), None)
+
     @contextmanager
     def reading(self) -> Iterator["Rows"]:
         """Map the tables for as long as the context lasts. Raises OSError."""
-        tables = [self._maps.get(name) for name in ("syscall_counts", "lives", "durations")]
-        with _mapped(tables[0]) as calls, _mapped(tables[1]) as lives, _mapped(tables[2]) as durations:
-            yield Rows(tables, (calls, lives, durations), self._slots)
+        calls, lives, durations_ = (self._maps.get(name) for name in (*_SUMMED, "durations"))
+        with _mapped(calls) as of_calls, _mapped(lives) as of_lives, _mapped(durations_) as of_durations:
+            yield Rows(
+                _Table(of_calls, calls, self._slots),
+                _Table(of_lives, lives, self._slots),
+                _Table(of_durations, durations_, self._slots),
+            )
+
+    def row(self, slot: int) -> Row:
+        """Return all that was counted for one slot. Raises OSError."""
+        calls, lives, durations_ = (list(self._rows(name, slot)) for name in (*_SUMMED, "durations"))
+        return Row(_sum(calls), _sum(lives), b"".join(durations_))
+
+    def _rows(self, name: str, slot: int) -> Iterator[bytes]:
+        table = self._maps.get(name)
+        for at in self._places(table, slot):
+            yield (table.lookup(_key(at)) or b"") if table is not None else b""
+
+    def _places(self, table: bpf.Map | None, slot: int) -> range:
+        rows = table.max_entries // self._slots if table is not None else 0
+        return range(slot * rows, (slot + 1) * rows)
 
     def errors(self) -> Keyed:
         """Return how often calls failed, by slot and key (`error_kind`). Raises OSError."""
@@ -165,59 +195,62 @@ class ContainerCounts:
 
     def _keyed(self, name: str) -> Keyed:
         found: Keyed = {}
-        for key, value in self._maps[name].items():
+        for key, value in self._maps[name].entries() if name in self._maps else ():
             found.setdefault(int.from_bytes(key[:4], "little"), {})[key[4:]] = int.from_bytes(value, "little")
         return found
 
     def release(self, slot: int) -> None:
         """Clear the slot of a container that is gone, whose last counts were taken, and offer it again. Raises OSError."""
-        key = struct.pack("<I", slot)
-        for name in ("syscall_counts", "lives", "durations"):
+        for name in (*_SUMMED, "durations"):
             table = self._maps.get(name)
-            if table is not None:
-                shards = table.max_entries // self._slots
-                for row in range(slot * shards, (slot + 1) * shards):
-                    table.update(struct.pack("<I", row), bytes(table.value_size))
-        for name in ("syscall_errors", "opened"):
-            table = self._maps.get(name)
-            for entry in list(table.keys()) if table is not None else ():
-                if entry.startswith(key):
-                    self._maps[name].delete(entry)
-        self._maps["owners"].update(key, bytes(_OWNER_ROW.size))
-        self._maps["free_slots"].push(key)
+            for at in self._places(table, slot):
+                self._maps[name].update(_key(at), bytes(self._maps[name].value_size))
+        for name in _BY_KEY:
+            for key in self._keyed(name).get(slot, {}):
+                self._maps[name].delete(_key(slot) + key)
+        self._maps["owners"].update(_key(slot), bytes(_OWNER_ROW.size))
+        self._maps["free_slots"].push(_key(slot))
 
     def uncounted(self) -> Uncounted:
         """Return what found no room. Raises OSError."""
         return Uncounted(*struct.unpack("<4Q", self._maps["uncounted"].lookup(bytes(4)) or bytes(32)))
 
 
-class Rows:
-    """The tables of counts as memory."""
+class _Table:
+    """One table of rows, as memory."""
 
-    def __init__(self, tables: list[bpf.Map | None], views: tuple[memoryview, ...], slots: int) -> None:
-        shards = [table.max_entries // slots if table is not None else 0 for table in tables]
-        widths = [table.value_size if table is not None else 0 for table in tables]
-        (self._calls, self._lives, self._durations), self._shards, self._widths = views, shards, widths
+    def __init__(self, view: memoryview, table: bpf.Map | None, slots: int) -> None:
+        self._view = view
+        self._width = table.value_size if table is not None else 0
+        self._size = self._width * (table.max_entries // slots) if table is not None else 0
+
+    def rows(self, slot: int) -> list[bytes]:
+        # Each row is copied in one go, which moves aligned words whole, while the kernel goes on counting.
+        first = slot * self._size
+        return [bytes(self._view[at : at + self._width]) for at in range(first, first + self._size, self._width or 1)]
+
+
+class Rows:
+    """The tables of counts as memory: reading them takes no system call."""
+
+    def __init__(self, calls: _Table, lives: _Table, durations: _Table) -> None:
+        self._calls, self._lives, self._durations = calls, lives, durations
 
     def of(self, slot: int) -> Row:
-        """Return all that was counted for a slot, summed over shards."""
-        calls = _sum(self._calls, slot * self._shards[0], self._shards[0], self._widths[0])
-        life = _sum(self._lives, slot * self._shards[1], self._shards[1], self._widths[1])
-        size = self._shards[2] * self._widths[2]
-        return Row(calls, life, bytes(self._durations[slot * size : (slot + 1) * size]))
+        """Return all that was counted for a slot."""
+        calls, lives = self._calls.rows(slot), self._lives.rows(slot)
+        return Row(_sum(calls), _sum(lives), b"".join(self._durations.rows(slot)))
 
 
-def _sum(table: memoryview, first: int, rows: int, width: int) -> bytes:
-    """Return the sum of some rows, word by word.
+def _sum(rows: list[bytes]) -> bytes:
+    """Return the sum of rows, word by word: as one number each, since no word of the sum outgrows its 64 bits."""
+    if len(rows) <= 1:
+        return rows[0] if rows else b""
+    return sum(int.from_bytes(row, "little") for row in rows).to_bytes(len(rows[0]), "little")
 
-    As one number each: no word outgrows its 64 bits, so none is carried into the next. A row is copied before it is a
-    number: the copy moves aligned words whole, while the kernel goes on counting.
-    """
-    at, total = first * width, 0
-    for _ in range(rows):
-        total += int.from_bytes(bytes(table[at : at + width]), "little")
-        at += width
-    return total.to_bytes(width, "little")
+
+def _key(number: int) -> bytes:
+    return number.to_bytes(4, "little")
 
 
 @contextmanager

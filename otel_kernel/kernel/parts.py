@@ -10,6 +10,7 @@ class Part(NamedTuple):
     """What is there when a macro is defined."""
 
     macro: str
+    what: str  # is counted, in words
     maps: tuple[str, ...]
     structs: Mapping[str, tuple[str, Literal["key", "value"]]] = {}  # by name: the map that holds it, and as what
     programs: Mapping[str, str | None] = {}  # raw tracepoint; None: the agent runs it itself
@@ -20,6 +21,7 @@ class Part(NamedTuple):
 PARTS = (
     Part(
         "COUNT_LIFE",
+        "what containers do",
         ("buckets", "slots", "nested", "owners", "free_slots", "uncounted", "lives"),
         {"owner": ("owners", "value"), "uncounted": ("uncounted", "value"), "life": ("lives", "value")},
         {"adopt_cgroup": None},
@@ -27,14 +29,17 @@ PARTS = (
     ),
     Part(
         "COUNT_CALLS",
+        "system calls",
         ("places", "call_kinds"),
         {"call_kind": ("call_kinds", "value")},
         members=(("task_struct", "seccomp"), ("seccomp", "mode")),
     ),
-    Part("COUNT_SYSCALLS", ("syscall_counts",)),
-    Part("COUNT_PROCESSES", ("ended",), members=(("task_struct", "start_boottime"),)),
+    Part("COUNT_SYSCALLS", "system calls by name", ("syscall_counts",)),
+    Part("COUNT_OPENS", "file opens", ()),
+    Part("COUNT_PROCESSES", "forks, execs and exits", ("ended",), members=(("task_struct", "start_boottime"),)),
     Part(
         "COUNT_SCHED",
+        "context switches and run-queue waits",
         ("runs", "more_runs"),
         {},
         {"on_switch": "sched_switch"},
@@ -45,11 +50,12 @@ PARTS = (
             ("sched_info", "run_delay"),
         ),
     ),
-    Part("SYSCALL_ERRORS", ("syscall_errors",), {"error_kind": ("syscall_errors", "key")}),
-    Part("TIMED_CALLS", ("begun", "durations"), {"duration": ("durations", "value")}),
-    Part("OPEN_PATHS", ("opened", "prefixes"), {"path_prefix": ("opened", "key")}),
+    Part("SYSCALL_ERRORS", "errors of system calls", ("syscall_errors",), {"error_kind": ("syscall_errors", "key")}),
+    Part("TIMED_CALLS", "durations of system calls", ("begun", "durations"), {"duration": ("durations", "value")}),
+    Part("OPEN_PATHS", "paths of file opens", ("opened", "prefixes"), {"path_prefix": ("opened", "key")}),
 )
 _FIRST = PARTS[0].macro
+WORDS: Mapping[str, str] = {part.macro: part.what for part in PARTS}
 _MACROS = frozenset(part.macro for part in PARTS)
 
 Absent = dict[str, str]  # macro -> why that part is not there

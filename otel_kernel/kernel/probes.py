@@ -7,7 +7,7 @@ import socket
 import struct
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -187,12 +187,22 @@ class Probes:
         self._statistics: int | None = None
         self.why_no_drops: str = manifest["drops"]["why_not"]  # empty: they are there, or were not asked for
         self.drops = Drops(self._programs, self.maps, manifest) if manifest["drops"]["programs"] else None
-        self.not_counted: Mapping[str, str] = manifest["counting"]["absent"]  # part of bpf/ -> why it is not there
+        self.not_counted: dict[str, str] = manifest["counting"]["absent"]  # a part's macro -> why it is not there
+        self.counting = counting.without(self.not_counted)
         self.containers = ContainerCounts(self._programs, self.maps, manifest) if "owners" in self.maps else None
         if self.containers:
-            self.containers.begin(counting)
+            self.containers.begin(self.counting)
         self.undecodable = 0
         self.received = 0
+
+    def count_switches(self) -> None:
+        """Begin to look at context switches, if that was asked for; where it cannot be done, `not_counted` says why."""
+        if self.containers and self.counting.sched:
+            try:
+                self.containers.attach()
+            except OSError as error:
+                self.not_counted["COUNT_SCHED"] = f"raw tracepoint sched_switch: {error.strerror}"
+                self.counting = self.counting.without(self.not_counted)
 
     def name_daemons(self, names: dict[str, int]) -> None:
         """Tell which executables count as daemons when they are exec'd: name -> RUNTIME_DAEMON or KUBELET."""
@@ -261,6 +271,7 @@ class Probes:
     def runs(self) -> dict[str, bpf.Runs]:
         """Return what the kernel counted of each attached program, of its tail calls with it. Raises OSError."""
         names = [*self._tracepoints, *(["on_kfree_skb"] if self.drops else [])]
+        names += ["on_switch"] if self.counting.sched else []
         return {name: bpf.runs(self._programs[name]) for name in names}
 
     def memory_bytes(self) -> dict[str, int]:

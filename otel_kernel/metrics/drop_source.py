@@ -12,7 +12,7 @@ from otel_kernel.kernel.drops import Drops, Kind, Learned
 from otel_kernel.metrics import node_namespaces
 from otel_kernel.metrics.samples import Sample, Samples, SeriesName, Target
 from otel_kernel.pods import network
-from otel_kernel.pods.directory import Container, Pod
+from otel_kernel.pods.directory import Container, Pod, Removed
 
 _METRIC = "otel_kernel.pod.network.drops"
 
@@ -93,12 +93,12 @@ class DropSource:
         packets = self._packets.get(pod.cgroup.id or 0)
         return {} if packets is None else {(pod.uid, None): Samples(_samples(packets))}
 
-    def take_last(self, pod_uid: str, container_id: str | None) -> Sequence[Sample]:
+    def take_last(self, removed: Removed) -> Sequence[Sample]:
         """Return how many packets of a pod that is gone were dropped in the end; the next collection forgets it."""
-        if container_id is not None:
+        if removed.container_id is not None:
             return ()
-        self._on_node.pop(pod_uid, None)
-        cgroup_id = self._cgroups.pop(pod_uid, None)
+        self._on_node.pop(removed.pod_uid, None)
+        cgroup_id = self._cgroups.pop(removed.pod_uid, None)
         if cgroup_id is None:
             return ()
         if self._final is None:

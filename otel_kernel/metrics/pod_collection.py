@@ -170,7 +170,7 @@ class PodCollection:
     # What is gone
 
     def _removed(self, removed: Removed, now: Moment) -> Told:
-        last = [*chain(*(source.take_last(removed.pod_uid, removed.container_id) for source in self._sources))]
+        last = [*chain(*(source.take_last(removed) for source in self._sources))]
         if removed.container_id is None:
             pod = self._pods.pop(key(removed.cgroup), None)
             if pod is not None and pod.series is not None:

@@ -10,7 +10,7 @@ from otel_kernel.metrics.samples import Sample, Samples, SeriesName, Target
 from otel_kernel.node import network_devices
 from otel_kernel.node.network_devices import LOOPBACK, Device
 from otel_kernel.node.process_directory import ProcessDirectory
-from otel_kernel.pods.directory import Container, Pod
+from otel_kernel.pods.directory import Container, Pod, Removed
 
 T = TypeVar("T")
 
@@ -57,11 +57,11 @@ class ProcessSource:
         """Return what is measured now, of a pod and its containers."""
         return dict(self._of_pod(pod, now_unix_ns))
 
-    def take_last(self, pod_uid: str, container_id: str | None) -> Sequence[Sample]:  # noqa: ARG002 - what all sources take
+    def take_last(self, removed: Removed) -> Sequence[Sample]:
         """Forget a container that is gone; there is nothing to be read through it any more."""
-        if container_id is not None:
-            self.processes.forget(container_id)
-            self._seldom.pop(container_id, None)
+        if removed.container_id is not None:
+            self.processes.forget(removed.container_id)
+            self._seldom.pop(removed.container_id, None)
         return ()
 
     def _of_pod(self, pod: Pod, now_ns: int) -> Iterator[tuple[Target, Samples]]:

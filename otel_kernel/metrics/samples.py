@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from otel_kernel.metrics.points import Exemplar, Value
-from otel_kernel.pods.directory import Pod
+from otel_kernel.pods.directory import Pod, Removed
 
 Target = tuple[str, str | None]  # a pod's UID, and the id of one of its containers; None: the pod itself
 
@@ -52,5 +52,5 @@ class Source(Protocol):
     def read(self, pod: Pod, now_unix_ns: int) -> Mapping[Target, Samples]:
         """Return what is measured of a pod and its containers in the collection that began last."""
 
-    def take_last(self, pod_uid: str, container_id: str | None) -> Sequence[Sample]:
-        """Return the last values of a container or pod (None) that is gone, once; nothing when they are not known."""
+    def take_last(self, removed: Removed) -> Sequence[Sample]:
+        """Return the last values of a container or pod that is gone, once; nothing when they are not known."""

@@ -41,8 +41,7 @@ def probes(cache: Path, counting: Counting) -> Iterator[Probes]:
     assert loaded.not_counted == {}
     loaded.name_daemons({DAEMON: RUNTIME_DAEMON})
     assert [each for each in loaded.attach() if each.error] == []
-    assert loaded.containers is not None
-    loaded.containers.attach()
+    loaded.count_switches()
     yield loaded
     loaded.close()
 
