@@ -27,7 +27,8 @@ static __always_inline int enter_of_daemon(struct bpf_raw_tracepoint_args *ctx, 
 
 // sys_enter(struct pt_regs *regs, long id)
 int on_sys_enter(struct bpf_raw_tracepoint_args *ctx) {
-  u64 self = own_task(), nr = ctx->args[1];
+  u64 nr = ctx->args[1];
+  u64 self = own_task();
   u32 tid = own_thread_id(self);
   if (!is_watched(tid)) {
     enter_call(self, tid, nr);

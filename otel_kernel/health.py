@@ -18,7 +18,9 @@ class Counter(Enum):
     NETWORKS_REFUSED = "networks of pods for which the kernel side had no room: their dropped packets are not counted"
     MAPS_UNREADABLE = "times the kernel refused to let one of its maps be read"
     CONTAINERS_UNCOUNTED = "containers for which the kernel side had no room: nothing of them is counted by eBPF"
-    CGROUPS_UNCOUNTED = "cgroups below a container's for which the kernel side had no room: what runs there is not counted"
+    CGROUPS_UNCOUNTED = (
+        "cgroups below a container's for which the kernel side had no room: what runs there is not counted"
+    )
     WAITS_UNCOUNTED = "times a thread had no room to remember since when it waits: that wait is in no histogram"
     DURATIONS_UNCOUNTED = "system calls to be timed for which there was no room: their duration is in no histogram"
     STRINGS_UNREAD = "paths and arguments that were readable neither at entry nor at exit of their call"

@@ -225,8 +225,12 @@ def _refuse_what_cannot_be_together(settings: Settings) -> None:
         exporter.refuse_contradictions()
 
 
-_MEASURED = frozenset({"groups", "interval_ms", "throttle_threshold_percent", "bpf_stats"}
-) | {"syscall_names", "syscall_errors", "syscall_duration", "open_paths"}
+_MEASURED = frozenset({"groups", "interval_ms", "throttle_threshold_percent", "bpf_stats"}) | {
+    "syscall_names",
+    "syscall_errors",
+    "syscall_duration",
+    "open_paths",
+}
 
 
 def _notices(settings: Settings) -> Iterator[str]:

@@ -82,11 +82,15 @@ class Counting:
         }
         asked = {name: 1 for name, is_asked in features.items() if is_asked}
         timed = {"TIMED_CALLS": len(self.durations)} if self.durations else {}
-        return asked | timed | {
-            "COLUMNS": self.columns,
-            "CALL_SHARDS": self.call_shards(slots, cpus),
-            "LIFE_SHARDS": min(_SHARDS_MAX, _power_of_two(cpus)),
-        }
+        return (
+            asked
+            | timed
+            | {
+                "COLUMNS": self.columns,
+                "CALL_SHARDS": self.call_shards(slots, cpus),
+                "LIFE_SHARDS": min(_SHARDS_MAX, _power_of_two(cpus)),
+            }
+        )
 
     def column_names(self, table: Mapping[str, int]) -> dict[int, str]:
         """Return the name of each column that something is counted in, given name -> number of this architecture."""

@@ -1,7 +1,7 @@
-"""What the kernel counted for each container (bpf/include/slot.h, life.h): slots, and the rows of counts that belong to them.
+"""What the kernel counted for each container (bpf/include/slot.h, life.h): slots, and the rows that belong to them.
 
-Each count is spread over shards, so that CPUs do not wait for one another: the sum over a slot's rows is exact, and never
-goes back while the slot is the same container's.
+Each count is spread over shards, so that CPUs do not wait for one another: the sum over a slot's rows is exact, and
+never goes back while the slot is the same container's.
 """
 
 import mmap
@@ -75,7 +75,8 @@ class Life(NamedTuple):
     def of(cls, row: bytes) -> "Life":
         """Return what a row says."""
         values = _LIFE_ROW.unpack(row)
-        return cls(*values[:3], values[3:23], *values[23:29])
+        voluntary, involuntary, run_queue_ns, *rest = values
+        return cls(voluntary, involuntary, run_queue_ns, tuple(rest[:20]), *rest[20:26])
 
 
 class Duration(NamedTuple):
@@ -200,7 +201,7 @@ class ContainerCounts:
         return found
 
     def release(self, slot: int) -> None:
-        """Clear the slot of a container that is gone, whose last counts were taken, and offer it again. Raises OSError."""
+        """Clear the slot of a container that is gone and whose last counts were taken, and offer it. Raises OSError."""
         for name in (*_SUMMED, "durations"):
             table = self._maps.get(name)
             for at in self._places(table, slot):

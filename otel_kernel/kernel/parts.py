@@ -1,4 +1,4 @@
-"""The parts of bpf/ that count for each container: compiled when asked for, left out where the kernel cannot have them."""
+"""The parts of bpf/ that count for containers: compiled when asked for, left out where the kernel cannot have them."""
 
 from collections.abc import Mapping
 from typing import Literal, NamedTuple

@@ -8,7 +8,7 @@ import struct
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -49,6 +49,7 @@ class Sizes:
     error_kinds: int = 256  # of one
     paths: int = 16384  # beginnings of paths, of all containers
     path_kinds: int = 128  # of one
+    cpus: int = field(default_factory=bpf.possible_cpus)  # over which counts are spread
 
     def definitions(self) -> dict[str, int]:
         """Return the macros that bpf/ takes."""
@@ -114,12 +115,11 @@ class Loading:
         *,
         draw_openat: bool = False,
         drops: bool = False,
-        cpus: int = 0,
     ) -> None:
         """Start the loader. Raises ProbesError."""
         chosen = {"DRAW_OPENAT": draw_openat, "DROPS": drops}
         definitions = sizes.definitions() | {name: 1 for name, is_chosen in chosen.items() if is_chosen}
-        definitions |= counting.definitions(sizes.slots, cpus or bpf.possible_cpus())
+        definitions |= counting.definitions(sizes.slots, sizes.cpus)
         self._sizes, self._counting = sizes, counting
         self._channel, theirs = socket.socketpair()
         self._channel.settimeout(_LOAD_TIMEOUT_S)

@@ -7,7 +7,7 @@ from otel_kernel.metrics.row import AT_EACH_CALL, AT_EACH_SWITCH, BPF, Metric
 # The kernel side's bounds: powers of two of microseconds, which it counts by a shift.
 RUN_QUEUE_BOUNDS_S = tuple((1 << exponent) / 1e6 for exponent in range(19))
 
-# Counted by name unless other names are chosen: what builds a pod, reads and writes, waits, and talks to a network. Those
+# Counted by name unless other names are chosen: what builds a pod, reads and writes, waits, talks to a network. Those
 # that an architecture does not have are left out.
 SYSCALL_NAMES = (
     *("clone", "clone3", "fork", "vfork", "execve", "unshare", "setns"),

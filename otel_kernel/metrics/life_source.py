@@ -16,7 +16,7 @@ from otel_kernel.pods.directory import Container, Pod, Removed
 
 _POD_SYSCALLS = SeriesName("otel_kernel.pod.syscalls")
 _ROWS_IN_ONE_GO = 64
-# A cgroup of a pod that is no container's (CRI-O's conmon) is gone without a word to us: its last counts are in its pod's
+# Nobody tells us of the end of a pod's cgroup that is no container's (CRI-O's conmon): its last counts are in its pod's
 # sum by the next collection. So long we wait for word.
 _COLLECTIONS_AWAITED = 3
 
@@ -185,7 +185,7 @@ class LifeSource:
     def _release(self, owner: Owner) -> None:
         self._counts.release(owner.slot)
         for known in (self._owners, self._rows, self._tracks, self._gone):
-            known.pop(owner.cgroup_id, None)  # type: ignore[attr-defined]  # mypy joins the four to `object`
+            known.pop(owner.cgroup_id, None)
         for total in self._totals.values():
             total.forget(str(owner.cgroup_id))
 

@@ -8,7 +8,7 @@ from otel_kernel.metrics.life_samples import OPENS
 from otel_kernel.metrics.samples import Sample, SeriesName
 
 PATHS_TOLD = 20
-# A path takes another's place when it grows so many times as fast: else two of the same rate would change places for ever.
+# A path takes another's place when it grows so many times as fast: two of one rate must not change places for ever.
 _FASTER = 2
 
 

@@ -50,5 +50,3 @@ class Counts:
         owner = until(lambda: self.owner(cgroup_id), lambda found: found is not None and found.is_gone)
         assert owner is not None
         self.tables.release(owner.slot)
-
-

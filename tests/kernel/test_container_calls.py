@@ -8,7 +8,7 @@ import pytest
 
 from otel_kernel.kernel.counting import Counting
 from otel_kernel.kernel.probes import RUNTIME_DAEMON, Loading, Probes, Sizes
-from tests.kernel.actors import DAEMON, NR, Daemon, Step, call, repeat
+from tests.kernel.actors import DAEMON, NR, Daemon, Step, repeat
 from tests.kernel.container_counts import Counts
 from tests.kernel.pod_cgroups import PodCgroup
 from tests.kernel.test_endings import PIVOT, enter, new_root
@@ -117,7 +117,9 @@ def test_executed_by_a_thread(
 ) -> None:
     """A thread that executes takes over its process's id, whose other threads vanish in the middle of their calls."""
     app = ("app", *steps(repeat(77, "gettid")))
-    pod.run([*actor, *steps(*refused), *(["=--"] if refused else []), "=become-from-crowd", f"={actor[0]}", *app_words(app)])
+    pod.run(
+        [*actor, *steps(*refused), *(["=--"] if refused else []), "=become-from-crowd", f"={actor[0]}", *app_words(app)]
+    )
     calls = by_all_names.calls(pod.leaf)
     assert calls["execve"] == 2  # the shell's and the thread's
     assert calls["gettid"] == 77
@@ -134,7 +136,7 @@ def test_nested_cgroups(by_all_names: Counts, pod: PodCgroup, actor: list[str]) 
     assert by_all_names.owner(pod.leaf.stat().st_ino) == by_all_names.owner(pod.leaf.stat().st_ino)
 
 
-def test_outside_pods(by_all_names: Counts, pod: PodCgroup, actor: list[str]) -> None:
+def test_outside_pods(by_all_names: Counts, pod: PodCgroup) -> None:
     """A pod's own cgroup and cgroups of nobody have no slot."""
     assert by_all_names.owner(pod.path.stat().st_ino) is None
     assert by_all_names.owner(pod.path.parent.stat().st_ino) is None
@@ -143,10 +145,8 @@ def test_outside_pods(by_all_names: Counts, pod: PodCgroup, actor: list[str]) ->
     assert (owner.pod_id, owner.is_gone) == (pod.path.stat().st_ino, False)
 
 
-def test_the_runtime_is_not_the_container(
-    by_all_names: Counts, programs: Path, pod: PodCgroup, tmp_path: Path
-) -> None:
-    """What runc init calls in the container's cgroup is the pod's; from its entry point's execve on it is the container's."""
+def test_the_runtime_is_not_the_container(by_all_names: Counts, programs: Path, pod: PodCgroup, tmp_path: Path) -> None:
+    """What runc init calls in the container's cgroup is the pod's; what comes after its execve is the container's."""
     with Daemon(programs, NAME) as daemon:
         app = daemon.words("app", repeat(40, "getppid"), ("child", "clone", 0), ("threads", 1, 2))
         before = (enter(pod.leaf), *new_root(tmp_path), *PIVOT, repeat(1_000, "getppid"))

@@ -68,7 +68,11 @@ def test_opens(counts: Counts, pod: PodCgroup, actor: list[str], tmp_path: Path)
     taken = (
         repeat(3, "openat", AT_FDCWD, path, 0),
         repeat(40, "openat", AT_FDCWD, "s:/nonexistent", 0),
-        *((call("open", path, 0), call("creat", new, 0o600), call("open", "s:/nonexistent", 0)) if "open" in NR else ()),
+        *(
+            (call("open", path, 0), call("creat", new, 0o600), call("open", "s:/nonexistent", 0))
+            if "open" in NR
+            else ()
+        ),
         call("openat2", AT_FDCWD, path, how, 24),
         ("write-at", pod.leaf, "cgroup.max.depth", "5"),  # an open of the directory and an openat2
     )

@@ -1,4 +1,4 @@
-"""Each container's counts are its own: whatever the ids of its cgroups, however many there are, and whoever had its slot before."""
+"""A container's counts are its own, whatever its cgroup's id, however many there are, whoever had its slot before."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +19,7 @@ __all__ = ["actor"]
 pytestmark = pytest.mark.root
 # Every id falls into one of two buckets.
 SMALL = Sizes(slots=64, buckets=2, nested=4)
-NOBODYS = 1 << 40 # no cgroup has such an id
+NOBODYS = 1 << 40  # no cgroup has such an id
 FEW = Counting(("getppid",))
 
 
