@@ -21,6 +21,7 @@ from benchmarks import (
     machine,
     pipeline,
     start_to_ready,
+    switch_cost,
     syscall_cost,
     throughput,
 )
@@ -42,6 +43,7 @@ BENCHMARKS = [
     Benchmark(module.__name__.rpartition(".")[2], module.measure, module.NEEDS)
     for module in (
         syscall_cost,
+        switch_cost,
         drop_cost,
         start_to_ready,
         births_memory,

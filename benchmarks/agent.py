@@ -1,6 +1,7 @@
 """The agent as an operator runs it, with what a benchmark wants to know of it."""
 
 import contextlib
+import json
 import os
 import re
 import signal
@@ -66,6 +67,18 @@ def running(settings: Mapping[str, str]) -> Iterator[Agent]:
 def _last_line(said: str, stderr: IO[bytes]) -> str:
     rest = stderr.read().decode(errors="replace").strip()
     return (rest or said or "nothing").splitlines()[-1]
+
+
+def measured(output: Path, metric: str) -> int:
+    """Return the sum over the last values of a metric's series in an OTLP JSON-lines file; 0 when there are none."""
+    last: dict[str, int] = {}
+    for line in output.read_text().splitlines() if output.exists() else ():
+        for resource in json.loads(line).get("resourceMetrics", ()):
+            found = (each for scope in resource["scopeMetrics"] for each in scope["metrics"] if each["name"] == metric)
+            for point in (point for each in found for point in each["sum"]["dataPoints"]):
+                series = json.dumps([resource["resource"], point.get("attributes")])
+                last[series] = int(point.get("asInt", last.get(series, 0)))
+    return sum(last.values())
 
 
 def counted(births: Path, attribute: str) -> int:

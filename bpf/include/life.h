@@ -114,7 +114,7 @@ struct duration {
   u64 counts[WAIT_BOUNDS + 1];
 };
 
-BPF_HASH(begun, u32, struct begun, THREADS_MAX);
+BPF_HASH(begun, u32, struct begun, BEGUN_MAX);
 BPF_F_TABLE("array", u32, struct duration, durations, SLOTS_MAX *TIMED_CALLS, BPF_F_MMAPABLE);
 #endif
 

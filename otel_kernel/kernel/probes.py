@@ -45,6 +45,7 @@ class Sizes:
     nested: int = 4096  # cgroups below containers'
     runs: int = 65536  # a power of two: threads of containers, those that fall on the same place go to
     more_runs: int = 8192
+    begun: int = 16384  # calls to be timed that have not returned
     errors: int = 16384  # kinds of errors, of all containers
     error_kinds: int = 256  # of one
     paths: int = 16384  # beginnings of paths, of all containers
@@ -66,6 +67,7 @@ class Sizes:
             "NESTED_MAX": self.nested,
             "RUNS_MAX": self.runs,
             "MORE_RUNS_MAX": self.more_runs,
+            "BEGUN_MAX": self.begun,
             "ERRORS_MAX": self.errors,
             "ERROR_KINDS_MAX": self.error_kinds,
             "PATHS_MAX": self.paths,
