@@ -3,12 +3,13 @@
 import json
 import sys
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Literal
 
 from otel_kernel import ebpf
 from otel_kernel.health import Health
 from otel_kernel.kernel.drops import TRACEPOINT
+from otel_kernel.kernel.parts import SWITCH
 from otel_kernel.kernel.probes import Loading, Probes, ProbesError
 from otel_kernel.metrics.drop_source import DropSource
 from otel_kernel.node import cgroupfs, procfs
@@ -16,6 +17,13 @@ from otel_kernel.pods import cgroup_path
 from otel_kernel.settings import Settings
 
 WORKS, FALLBACK_ONLY, NOTHING = 0, 1, 2
+# Group of metrics -> what the kernel side counts for it, and the part of bpf/ that does.
+COUNTED = {
+    "syscalls": ("system calls", "COUNT_SYSCALLS"),
+    "sched": ("context switches, run-queue waits", "COUNT_SCHED"),
+    "process": ("forks, execs, exits", "COUNT_PROCESSES"),
+    "files": ("file opens", "COUNT_OPENS"),
+}
 How = Literal["eBPF", "files", "not here"]
 
 
@@ -38,6 +46,7 @@ class Attempt:
     map_bytes: dict[str, int]
     no_drops: str = ""  # why dropped packets are not counted
     no_statistics: str = ""  # why the kernel does not tell of its runs
+    no_counts: dict[str, str] = field(default_factory=dict)  # group of metrics -> why eBPF counts nothing of it
 
 
 def check(settings: Settings, *, as_json: bool) -> int:
@@ -58,15 +67,20 @@ def try_probes(settings: Settings) -> Attempt:
     """Compile, load and attach every program, look at its maps, and let go."""
     loading = ebpf.start(settings, frozenset(settings.metrics.groups))
     if not isinstance(loading, Loading):
-        return Attempt(loading, {}, {}, loading, loading)
+        return nothing(loading)
     try:
         probes = loading.finish()
     except ProbesError as error:
-        return Attempt(str(error), {}, {}, str(error), str(error))
+        return nothing(str(error))
     try:
         return attach(probes, settings)
     finally:
         probes.close()
+
+
+def nothing(reason: str) -> Attempt:
+    """Return what becomes of probes that cannot be loaded."""
+    return Attempt(reason, {}, {}, reason, reason, dict.fromkeys(COUNTED, reason))
 
 
 def attach(probes: Probes, settings: Settings) -> Attempt:
@@ -74,14 +88,26 @@ def attach(probes: Probes, settings: Settings) -> Attempt:
     attachments = probes.attach()
     failed = [each.failure for each in attachments if each.failure]
     attached = {each.tracepoint: each.error or "attached" for each in attachments}
-    no_drops = probes.why_no_drops or "OTEL_KERNEL_METRICS leaves out network"
+    no_drops = probes.why_no_drops or left_out("network")
     if probes.drops:
         observation = settings.observation
         source = DropSource(probes.drops, observation.cgroup_root, observation.proc_root, Health())
         no_drops = refusal(lambda: source.observe(()))
         attached[TRACEPOINT] = no_drops or "attached"
+    probes.count_switches()
+    if probes.counting.sched:
+        attached[SWITCH] = "attached"
     no_statistics = refusal(probes.enable_run_statistics)
-    return Attempt("; ".join(failed), attached, probes.memory_bytes(), no_drops, no_statistics)
+    no_counts = {
+        group: probes.not_counted.get(part, "") or ("" if group in settings.metrics.groups else left_out(group))
+        for group, (_, part) in COUNTED.items()
+    }
+    return Attempt("; ".join(failed), attached, probes.memory_bytes(), no_drops, no_statistics, no_counts)
+
+
+def left_out(group: str) -> str:
+    """Return why nothing of a group of metrics is counted that nobody asked for."""
+    return f"OTEL_KERNEL_METRICS leaves out {group}"
 
 
 def refusal(do: Callable[[], None]) -> str:
@@ -117,6 +143,7 @@ def judge(attempt: Attempt, hierarchy: cgroupfs.Hierarchy | None, cgroup_reason:
         Signal("identity: cgroup path, OCI bundle", "files" if hierarchy else "not here", cgroup_reason),
         Signal("identity: CNI", births.how, births.why, births.enable),
         Signal("identity: CRI, Kubernetes API", "not here", "not in this version"),
+        *(_of_probes(f"metrics: {what}", attempt.no_counts.get(group, "")) for group, (what, _) in COUNTED.items()),
         _of_probes("metrics: dropped packets", attempt.no_drops),
         _of_probes("metrics: runs of BPF programs", attempt.no_statistics),
         Signal("metrics", "not here", "not in this version"),

@@ -2,6 +2,7 @@
 
 import logging
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from otel_kernel.declaration import SettingsError
@@ -22,7 +23,8 @@ REMEDIES = {
     "No module named 'bcc'": "install BCC's Python binding (Debian: python3-bpfcc)",
     "UAPI headers": "install linux-libc-dev",
     "BTF": "a kernel with CONFIG_DEBUG_INFO_BTF",
-    "OTEL_KERNEL_METRICS leaves out network": "OTEL_KERNEL_METRICS with network",
+    "OTEL_KERNEL_METRICS leaves out": "OTEL_KERNEL_METRICS with that group",
+    "sched_info": "a kernel with CONFIG_SCHED_INFO (CONFIG_TASK_DELAY_ACCT)",
     "network namespace may not be opened": "the host's PID namespace, and CAP_SYS_PTRACE",
     "Operation not permitted": "a privileged container; kernel lockdown must not be `confidentiality`",
     V1_ONLY: "a cgroup v2 hierarchy (beside v1 is enough)",
@@ -56,13 +58,12 @@ def counting(settings: Settings, groups: frozenset[str]) -> Counting:
         table = syscalls.table()
     except OSError:  # then nothing can be compiled, either
         table = {}
-    for setting, names in (("NAMES", metrics.syscall_names), ("DURATION", metrics.syscall_duration)):
-        for name in names if isinstance(names, tuple) else ():
-            if table and name not in table:
-                machine = os.uname().machine
-                raise SettingsError(f"OTEL_KERNEL_SYSCALL_{setting}: '{name}' is no system call of {machine}")
+    if table:
+        _refuse_unknown("OTEL_KERNEL_SYSCALL_NAMES", metrics.syscall_names, table)
+        _refuse_unknown("OTEL_KERNEL_SYSCALL_DURATION", metrics.syscall_duration, table)
     if len(metrics.syscall_duration) > TIMED_MAX:
-        raise SettingsError(f"OTEL_KERNEL_SYSCALL_DURATION: at most {TIMED_MAX} system calls are timed")
+        names = ",".join(metrics.syscall_duration)
+        raise SettingsError(f"OTEL_KERNEL_SYSCALL_DURATION='{names}' is not allowed: at most {TIMED_MAX} names")
     of_calls = "syscalls" in groups
     chosen = metrics.syscall_names or tuple(name for name in SYSCALL_NAMES if name in table)
     return Counting(
@@ -74,6 +75,13 @@ def counting(settings: Settings, groups: frozenset[str]) -> Counting:
         durations=metrics.syscall_duration if of_calls else (),
         open_paths=metrics.open_paths and "files" in groups,
     )
+
+
+def _refuse_unknown(variable: str, names: tuple[str, ...] | str | None, table: Mapping[str, int]) -> None:
+    for name in names if isinstance(names, tuple) else ():
+        if name not in table:
+            machine = os.uname().machine
+            raise SettingsError(f"{variable}='{name}' is not allowed: {machine} has no system call of that name")
 
 
 def finish(loading: Loading | str, files: HostFiles, *, run_statistics: bool = False) -> Probes:

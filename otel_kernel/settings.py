@@ -136,7 +136,10 @@ class Metrics:
     )
     syscall_errors: bool = setting("OTEL_KERNEL_SYSCALL_ERRORS", values.ON_OFF, "off", "count errors by call")
     syscall_duration: tuple[str, ...] = setting(
-        "OTEL_KERNEL_SYSCALL_DURATION", list_of(values.SYSCALL), "", "system calls whose durations are measured"
+        "OTEL_KERNEL_SYSCALL_DURATION",
+        list_of(values.SYSCALL),
+        "",
+        "system calls whose durations are measured, at most 16",
     )
     open_paths: bool = setting("OTEL_KERNEL_OPEN_PATHS", values.ON_OFF, "off", "the most opened path prefixes")
     bpf_stats: bool = setting(
@@ -225,14 +228,6 @@ def _refuse_what_cannot_be_together(settings: Settings) -> None:
         exporter.refuse_contradictions()
 
 
-_MEASURED = frozenset({"groups", "interval_ms", "throttle_threshold_percent", "bpf_stats"}) | {
-    "syscall_names",
-    "syscall_errors",
-    "syscall_duration",
-    "open_paths",
-}
-
-
 def _notices(settings: Settings) -> Iterator[str]:
     if settings.otlp.disabled and settings.otlp.has_endpoint:
         yield "OTEL_SDK_DISABLED=true: nothing is sent by OTLP"
@@ -240,10 +235,8 @@ def _notices(settings: Settings) -> Iterator[str]:
         for signal, exporter in settings.otlp.exporters.items():
             if exporter.wanted == "otlp" and not exporter.endpoint:
                 yield f"no OTEL_EXPORTER_OTLP_{signal}_ENDPOINT: {signal.lower()} are not sent by OTLP"
-    for group in (settings.kubernetes, settings.metrics):
+    for group in (settings.kubernetes,):
         for each in fields(group):
-            if each.name in _MEASURED:
-                continue
             known, value = each.metadata["setting"], getattr(group, each.name)
             if value not in (each.default, "off"):
                 yield f"{known.variables[0]} is set, but this version does not act on it"

@@ -10,6 +10,11 @@ import pytest
 from otel_kernel import __version__
 from otel_kernel.cli import main
 
+SEVENTEEN = (
+    *("read", "write", "openat", "close", "mmap", "munmap", "futex", "ppoll", "socket", "connect", "accept", "sendto"),
+    *("recvfrom", "sendmsg", "recvmsg", "clone", "execve"),
+)
+
 
 def ended(arguments: list[str]) -> int:
     """Return the exit status that a command line ends with."""
@@ -32,6 +37,11 @@ def ended(arguments: list[str]) -> int:
         (["run", "--ebpf", "maybe"], "--ebpf (OTEL_KERNEL_EBPF)='maybe' is not allowed; allowed: auto, off, require"),
         (["run", "--node-name", "a\x1b[2Jb"], r"'a\x1b[2Jb' is not allowed"),
         (["check", "--output", "otlp"], "without OTEL_EXPORTER_OTLP_ENDPOINT"),
+        (["check", "--syscall-names", "read,getpid,nonsense"], "='nonsense' is not allowed"),
+        (["check", "--syscall-names", "read,Write"], "='read,Write' is not allowed"),
+        (["check", "--syscall-names", "read,all"], "'all' is not allowed"),
+        (["run", "--syscall-duration", "futexx"], "has no system call of that name"),
+        (["run", "--syscall-duration", ",".join(SEVENTEEN)], "is not allowed: at most 16 names"),
         (["show"], "FILE"),
         (["show", "births.jsonl", "--calls", "all"], "invalid choice: 'all'"),
         (["show", "a\x1b.jsonl", "b\x1b.jsonl"], r"unknown argument 'b\x1b.jsonl'"),

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from otel_kernel.kernel import bpf, records, syscalls
 from otel_kernel.kernel.counting import Counting
+from otel_kernel.kernel.parts import SWITCH
 
 _NOBODY = 0
 _OWNER = (("cgroup_id", "Q"), ("pod_id", "Q"), ("is_gone", "Q"), ("error_kinds", "Q"), ("path_kinds", "Q"))
@@ -118,7 +119,7 @@ class ContainerCounts:
 
     def attach(self) -> None:
         """Begin to look at context switches. Raises OSError."""
-        self._link = bpf.open_raw_tracepoint("sched_switch", self._programs["on_switch"])
+        self._link = bpf.open_raw_tracepoint(SWITCH, self._programs["on_switch"])
 
     def detach(self) -> None:
         """End that."""

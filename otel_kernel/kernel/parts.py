@@ -5,6 +5,8 @@ from typing import Literal, NamedTuple
 
 from otel_kernel.kernel.btf import BtfError, KernelTypes
 
+SWITCH = "sched_switch"
+
 
 class Part(NamedTuple):
     """What is there when a macro is defined."""
@@ -42,7 +44,7 @@ PARTS = (
         "context switches and run-queue waits",
         ("runs", "more_runs"),
         {},
-        {"on_switch": "sched_switch"},
+        {"on_switch": SWITCH},
         (
             ("task_struct", "nvcsw"),
             ("task_struct", "sched_info"),

@@ -17,6 +17,7 @@ from otel_kernel.kernel.counting import Counting
 from otel_kernel.kernel.drops import Drops
 from otel_kernel.kernel.events import Event
 from otel_kernel.kernel.life import ContainerCounts
+from otel_kernel.kernel.parts import SWITCH
 from otel_kernel.kernel.ring import Ring
 
 _LOAD_TIMEOUT_S = 60
@@ -203,7 +204,7 @@ class Probes:
             try:
                 self.containers.attach()
             except OSError as error:
-                self.not_counted["COUNT_SCHED"] = f"raw tracepoint sched_switch: {error.strerror}"
+                self.not_counted["COUNT_SCHED"] = f"raw tracepoint {SWITCH}: {error.strerror}"
                 self.counting = self.counting.without(self.not_counted)
 
     def name_daemons(self, names: dict[str, int]) -> None:
