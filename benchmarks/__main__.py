@@ -16,6 +16,7 @@ import grpc
 from benchmarks import (
     birth_slowdown,
     births_memory,
+    collection_cost,
     drop_cost,
     export_delay,
     machine,
@@ -50,6 +51,7 @@ BENCHMARKS = [
         export_delay,
         pipeline,
         throughput,
+        collection_cost,
         birth_slowdown,
     )
 ]

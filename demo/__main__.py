@@ -1,4 +1,4 @@
-"""`make demo`: one real pod is born in a private containerd, and otel-kernel shows its birth."""
+"""`make demo`: one real pod is born in a private containerd, and otel-kernel shows its birth and measures it."""
 
 import argparse
 import contextlib
@@ -13,6 +13,7 @@ from pathlib import Path
 
 import grpc
 
+from demo import measured
 from demo.agent import PROGRAM, Agent
 from demo.backends.shown import Backends
 from demo.lab import BornPod, Lab
@@ -21,6 +22,8 @@ from demo.pod import Container, Pod
 from otel_kernel.view.show import show
 
 BIRTH_LIMIT_S = 30  # from the pod's running to its birth in the file; the quiet period is 5 s
+MEASURED_LIMIT_S = 15  # metrics are exported every 2 s
+SPIN = ("/bin/sh", "-c", "while :; do :; done")
 NEEDED = ("containerd", "ctr", "runc", "gcc", "setpriv")
 
 
@@ -95,7 +98,11 @@ def _demonstrate(options: argparse.Namespace) -> int:
     options.directory.mkdir(parents=True, exist_ok=True)
     births = options.directory / f"births-{time.strftime('%Y%m%dT%H%M%S')}.jsonl"
     outputs = "terminal," if options.calls == "folded" else ""  # the agent itself draws the sums only
-    settings = {"OTEL_KERNEL_OUTPUT": f"{outputs}file:{births}", "OTEL_KERNEL_KUBERNETES": "off"}
+    settings = {
+        "OTEL_KERNEL_OUTPUT": f"{outputs}file:{births}",
+        "OTEL_KERNEL_KUBERNETES": "off",
+        "OTEL_METRIC_EXPORT_INTERVAL": "2000",
+    }
     if options.record is not None:
         settings["OTEL_KERNEL_RECORD"] = str(options.record.absolute())
     with contextlib.ExitStack() as stack:
@@ -113,6 +120,8 @@ def _demonstrate(options: argparse.Namespace) -> int:
             seen = _wait_for_births(births, pods)
         if options.calls == "spans":
             show(births, calls="spans", stdout=sys.stdout)
+        with step("waiting until the pod has been measured again, throttled as it is"):
+            found = measured.wait_for(births, pods[0].pod.uid, time.time_ns(), MEASURED_LIMIT_S)
         if running:
             running.show([pod.pod for pod in pods])
         if options.keep or (running and sys.stdin.isatty()):  # an address is of use while somebody answers there
@@ -124,11 +133,17 @@ def _demonstrate(options: argparse.Namespace) -> int:
         for message in agent.messages():
             print(f"  {message}")
         stack.callback(print, _closing_words(births))
-    return 0 if seen else 1
+        if found is not None:
+            stack.callback(
+                print,
+                f"\n{pods[0].pod.name} since its start; app spins and may use 0.2 CPUs:\n\n{measured.table(found)}",
+            )
+    return 0 if seen and found is not None else 1
 
 
 def _bear(lab: Lab, number: int) -> BornPod:
-    pod = Pod(name=f"web-{number}-{secrets.token_hex(2)}", containers=(Container("app"), Container("sidecar")))
+    app = Container("app", SPIN, cpu_quota_us=20_000, memory_bytes=64 << 20)
+    pod = Pod(name=f"web-{number}-{secrets.token_hex(2)}", containers=(app, Container("sidecar")))
     with step(f"bearing pod {pod.name}: a sandbox, containers app and sidecar"):
         return lab.bear(pod)
 

@@ -13,7 +13,22 @@ from pathlib import Path
 PAUSE = "registry.local/pause:3.9"
 BUSYBOX = "registry.local/busybox:1"
 BUSYBOX_PROGRAM = Path("/bin/busybox")  # Debian's busybox-static
-APPLETS = ["sh", "sleep", "cat", "ls", "echo", "true", "false", "yes", "dd", "mount", "unshare", "nc"]
+APPLETS = [
+    "sh",
+    "sleep",
+    "cat",
+    "ls",
+    "echo",
+    "true",
+    "false",
+    "yes",
+    "dd",
+    "mount",
+    "unshare",
+    "nc",
+    "tail",
+    "timeout",
+]
 DIRECTORIES = ("bin", "dev", "etc", "proc", "sys", "tmp")
 OCI = "application/vnd.oci.image"
 GO_NAMES = {"x86_64": "amd64", "aarch64": "arm64"}  # OCI names architectures as Go does

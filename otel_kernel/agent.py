@@ -1,7 +1,9 @@
 """The agent: source -> traces -> outputs, until it is told to stop."""
 
+import gc
 import logging
 import os
+import resource
 import select
 import signal
 import sys
@@ -35,6 +37,8 @@ REFUSED = 2
 IDLE_WAIT_S = 1.0  # records that need no haste lie in the ring until then
 OPEN_WAIT_S = 0.2  # the same while a birth is open
 PROMPT_NICENESS = -10
+FILES = 1 << 15  # the files of cgroups are kept open
+OBJECTS_BETWEEN_LOOKS = 20_000
 GROUPS_OF_EVENTS = frozenset(event.group for event in EVENTS)
 
 log = logging.getLogger(__name__)
@@ -70,6 +74,7 @@ class Source(Protocol):
 def run(settings: Settings) -> int:
     """Observe until SIGTERM or SIGINT. Returns the exit status: 0, 2 when it may not begin."""
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="otel-kernel: %(message)s")
+    prepare_process()
     health = Health()
     with ExitStack() as stack:
         loading = ebpf.start(settings, settings.measured)
@@ -116,6 +121,16 @@ def observe(source: Source, reader: PeriodicReader, outputs: Outputs, stop_fd: i
             reader.work()
     send(source.stop())
     reader.stop()
+
+
+def prepare_process() -> None:
+    """Make this process fit for the many files and objects of a full node."""
+    allowed, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = FILES if hard == resource.RLIM_INFINITY else min(FILES, hard)
+    if allowed != resource.RLIM_INFINITY and allowed < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    # Python looks for cycles whenever 700 objects came: at all that is remembered of a node in the end, for 60 ms.
+    gc.set_threshold(OBJECTS_BETWEEN_LOOKS, *gc.get_threshold()[1:])
 
 
 def be_prompt() -> None:

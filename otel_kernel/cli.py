@@ -18,10 +18,10 @@ BROKEN_PIPE = 141  # as a shell tells of SIGPIPE
 LONGEST_COMPLAINT = 400
 
 DESCRIPTION = """\
-What only the kernel knows about Kubernetes pods, said in OpenTelemetry: every pod birth is one trace.
+What only the kernel knows about Kubernetes pods, said in OpenTelemetry: a birth is a trace, a life is metrics.
 
 commands:
-  run          the agent: watch this node's pods being born, until SIGTERM or SIGINT
+  run          the agent: watch this node's pods, their births and their lives, until SIGTERM or SIGINT
   check        try every probe here, say which signals are real and what would enable the others
   show FILE    draw births from a file of OTLP JSON lines
   bridge       OTLP in, an operator's webhook out: births and throttling, each told at most once
@@ -30,8 +30,8 @@ commands:
 EXAMPLES = """\
 examples:
   otel-kernel check                                      what works on this node?
-  otel-kernel run                                        births in the terminal (as root)
-  otel-kernel run --output file:births.jsonl,terminal    and kept
+  otel-kernel run                                        births and events in the terminal (as root)
+  otel-kernel run --output file:births.jsonl,terminal    and kept, with metrics
   otel-kernel show births.jsonl --calls spans            every call of them
   OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:4317 otel-kernel run
 

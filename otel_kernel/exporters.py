@@ -27,7 +27,10 @@ class Exporter:
     """Sending one signal by OTLP; births are traces."""
 
     wanted: Literal["otlp", "none"] = setting(
-        "OTEL_{}_EXPORTER", one_of("otlp", "none"), "otlp", "none: this signal is not sent by OTLP"
+        "OTEL_{}_EXPORTER",
+        one_of("otlp", "none"),
+        "otlp",
+        "none: this signal is neither sent by OTLP nor written to files",
     )
     own_endpoint: str | None = optional(
         "OTEL_EXPORTER_OTLP_{}_ENDPOINT",

@@ -12,7 +12,7 @@ from otel_kernel.exporters import Exporter
 from otel_kernel.health import Counter, Health
 from otel_kernel.metrics.points import LogEvent, ResourceMeasurements
 from otel_kernel.settings import Settings
-from otel_kernel.telemetry.encode import Host, encode
+from otel_kernel.telemetry.encode import REQUEST_LIMIT_BYTES, Host, encode
 from otel_kernel.telemetry.encode_logs import LogsEncoder
 from otel_kernel.telemetry.encode_metrics import MetricsEncoder
 from otel_kernel.telemetry.endpoint import OtlpEndpoint, open_transport
@@ -28,7 +28,7 @@ from otel_kernel.view.show import draw
 
 log = logging.getLogger(__name__)
 
-METRICS_REQUEST_BYTES = 128 << 10  # written as JSON in one go, during which nobody attends to births
+METRICS_LINE_BYTES = 32 << 10  # made into JSON in one go, during which nobody attends to births: some 10 ms
 FLUSH_LIMIT_S = 8.0  # `run` ends within 10 s of SIGTERM whether or not anybody answers
 
 
@@ -43,6 +43,7 @@ class Outputs:
         self._logs = LogsEncoder(host, settings.resource.service)
         self._terminal = Output("terminal") in settings.outputs
         self._files = [JsonLinesFile(each.path, health) for each in settings.outputs if each.path]
+        self._in_files = {signal for signal, exporter in exporters(settings) if exporter.wanted != "none"}
         self._senders = senders(settings, health) if Output("otlp") in settings.outputs else {}
 
     def send(self, trace: Trace) -> None:
@@ -63,18 +64,20 @@ class Outputs:
         """Whether anything becomes of log events."""
         return self._is_taken(LOGS) or self._terminal
 
-    def send_metrics(self, collected: Iterable[ResourceMeasurements]) -> Iterator[None]:
-        """Hand what one collection measured to OTLP and the files; never waits for a network.
+    def send_metrics(self, collected: Iterable[ResourceMeasurements | None]) -> Iterator[None]:
+        """Hand what one collection measures to OTLP and the files; never waits for a network.
 
-        Yields between resources: a full node's take some 100 ms to encode.
+        Yields for each step of the collection: a full node's takes some 100 ms to make and as long to encode.
         """
         if not self.take_metrics:
+            yield from (None for _ in collected)
             return
         requests = []
-        for request in self._metrics.encoding(collected, limit_bytes=METRICS_REQUEST_BYTES):
+        limit_bytes = METRICS_LINE_BYTES if self._files and METRICS in self._in_files else REQUEST_LIMIT_BYTES
+        for request in self._metrics.encoding(collected, limit_bytes=limit_bytes):
             if request is not None:
                 requests.append(request)
-                self._write([request], metrics_line)
+                self._write(METRICS, [request], metrics_line)
             yield
         if METRICS in self._senders:
             self._senders[METRICS].offer(requests)
@@ -88,15 +91,15 @@ class Outputs:
                 self._on_terminal(partial(tell, event, sys.stdout))
 
     def _is_taken(self, signal: Signal) -> bool:
-        return bool(self._files) or signal in self._senders
+        return (bool(self._files) and signal in self._in_files) or signal in self._senders
 
     def _hand_out(self, signal: Signal, requests: Sequence[bytes], as_line: Callable[[bytes], bytes]) -> None:
-        self._write(requests, as_line)
+        self._write(signal, requests, as_line)
         if signal in self._senders:
             self._senders[signal].offer(requests)
 
-    def _write(self, requests: Sequence[bytes], as_line: Callable[[bytes], bytes]) -> None:
-        for file in self._files:
+    def _write(self, signal: Signal, requests: Sequence[bytes], as_line: Callable[[bytes], bytes]) -> None:
+        for file in self._files if signal in self._in_files else ():
             file.offer(requests, as_line)
 
     def _on_terminal(self, write: Callable[[], None]) -> None:
@@ -120,14 +123,18 @@ class Outputs:
 
 def senders(settings: Settings, health: Health) -> dict[Signal, Sender]:
     """Return one running sender for each signal that has somewhere to go. Raises EndpointError."""
-    otlp = settings.otlp
-    wanted = ((TRACES, otlp.traces), (METRICS, otlp.metrics), (LOGS, otlp.logs))
-    endpoints = {signal: endpoint(exporter, signal) for signal, exporter in wanted if exporter.endpoint}
+    endpoints = {signal: endpoint(exporter, signal) for signal, exporter in exporters(settings) if exporter.endpoint}
     transports = {signal: open_transport(each) for signal, each in endpoints.items()}
     return {
         signal: Sender(transport, health, Patience(answer_s=endpoints[signal].timeout_s), signal)
         for signal, transport in transports.items()
     }
+
+
+def exporters(settings: Settings) -> tuple[tuple[Signal, Exporter], ...]:
+    """Return what the settings say of each signal."""
+    otlp = settings.otlp
+    return (TRACES, otlp.traces), (METRICS, otlp.metrics), (LOGS, otlp.logs)
 
 
 def endpoint(exporter: Exporter, signal: Signal) -> OtlpEndpoint:

@@ -38,16 +38,18 @@ class PeriodicReader:
         return 0 if self._round is not None else self._due_ns
 
     def born(self, trace: Trace) -> None:
-        """Count a birth that is over."""
+        """Count a birth that is over, and tell what was waiting for it."""
         self._collection.born(trace)
+        self._outputs.send_events(self._collection.take_events(moment()))
 
     def work(self) -> None:
         """Take note of what has come, and measure for at most one slice if it is time to."""
         now = moment()
         self._collection.attend(now)
         if self._round is None and now.boot_ns >= self._due_ns:
-            # One that took longer than its interval is not made up for.
-            self._due_ns = max(self._due_ns + self._interval_ns, now.boot_ns)
+            # Those that a machine slept through are not made up for.
+            later = self._due_ns + self._interval_ns > now.boot_ns
+            self._due_ns = (self._due_ns if later else now.boot_ns) + self._interval_ns
             self._round = self._collect()
         if self._round is not None:
             self._go_on(self._round, now.boot_ns + SLICE_NS)
@@ -57,6 +59,7 @@ class PeriodicReader:
         for collecting in (self._round or (), self._collect()):
             for _ in collecting:
                 pass
+        self._outputs.send_events(self._collection.take_events())
         self._collection.close()
 
     def _go_on(self, collecting: Iterator[None], until_ns: int) -> None:
@@ -66,13 +69,8 @@ class PeriodicReader:
         self._round = None
 
     def _collect(self) -> Iterator[None]:
-        told = []
-        for measured in self._collection.steps(moment()):
-            if measured is not None:
-                told.append(measured)
-            yield
-        yield from self._outputs.send_metrics(told)
-        self._outputs.send_events(self._collection.take_events())
+        yield from self._outputs.send_metrics(self._collection.steps(moment))
+        self._outputs.send_events(self._collection.take_events(moment()))
 
 
 def moment() -> Moment:

@@ -177,12 +177,12 @@ class Bridge:
 
 @dataclass(frozen=True)
 class Settings:
-    """Where births go."""
+    """Where births, metrics and events go."""
 
     chosen_outputs: tuple[Output, ...] | None = optional(
         "OTEL_KERNEL_OUTPUT",
         list_of(values.OUTPUT),
-        "where births go; a file gets OTLP JSON lines",
+        "where all goes: the terminal shows births and events, a file gets OTLP JSON lines",
         "otlp if an endpoint is set, else terminal",
     )
     observation: Observation = field(default_factory=Observation)

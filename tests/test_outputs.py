@@ -126,7 +126,7 @@ def test_metrics_do_not_push_out_births() -> None:
     outputs = opened({"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{port}"}, health)
     outputs.send(BIRTH)
     points = tuple(Number({"k": "v" * 200}, 1, 2, each) for each in range(4000))
-    many = [replace(COLLECTED[0], scopes={"s": (replace(CPU, points=points),)})]
+    many = [replace(COLLECTED[0], scopes={"s": (CPU._replace(points=points),)})]
     for _ in range(8):
         list(outputs.send_metrics(many))
     counts = health.snapshot()
@@ -161,6 +161,16 @@ def test_a_file_gets_everything(tmp_path: Path) -> None:
         ["resourceMetrics"],
         ["resourceLogs"],
     ]
+
+
+def test_what_is_not_wanted_is_written_to_no_file(tmp_path: Path) -> None:
+    """OTEL_..._EXPORTER=none holds for files too."""
+    path = tmp_path / "births.jsonl"
+    unwanted = {"OTEL_METRICS_EXPORTER": "none", "OTEL_LOGS_EXPORTER": "none"}
+    outputs = opened({"OTEL_KERNEL_OUTPUT": f"file:{path}", **unwanted})
+    assert (outputs.take_metrics, outputs.take_events) == (False, False)
+    everything(outputs)
+    assert [[*json.loads(line)] for line in path.read_text().splitlines()] == [["resourceSpans"]]
 
 
 def test_the_terminal_shows_births_and_events_and_no_metrics(capsys: pytest.CaptureFixture[str]) -> None:

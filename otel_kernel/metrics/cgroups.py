@@ -1,8 +1,8 @@
 """What the files of one cgroup say."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 from otel_kernel.metrics.judge import Judge
 from otel_kernel.metrics.limits import LimitReader, Limits
@@ -12,10 +12,12 @@ from otel_kernel.node.cpu import Throttling
 from otel_kernel.node.open_files import OpenFiles
 from otel_kernel.node.pressure import Pressure
 
-T = TypeVar("T")
-
 _MEMORY_V1 = ("memory.usage_in_bytes", "memory.oom_control")
 _MEMORY_V2 = ("memory.current", "memory.events")
+_PRESSURES = tuple(f"{resource}.pressure" for resource in pressure.RESOURCES)
+_NOTHING = cpu.CpuStat(None, None)
+
+_Wanted = tuple[str, str, str, Callable[[bytes], Any]]  # what it tells, where it is, its name, its parser
 
 
 class Reading(NamedTuple):
@@ -45,22 +47,42 @@ class CgroupReader:
         self._judge = judge
         self._groups = groups
         self._limits = LimitReader(controllers, files, judge, groups)
+        self._wanted: dict[str, tuple[_Wanted, ...]] = {}
 
     def read(self, path: str, now_unix_ns: int, *, of_pod: bool) -> Reading:
         """Return what the files of the cgroup at `path` say; of a pod's, not how often its processes were killed."""
-        failures = self._judge.failures
-        usage_ns, throttling = self._cpu(path) if "cpu" in self._groups else (None, None)
-        memory_told = self._memory(path, of_pod=of_pod) if "memory" in self._groups else (None, None, None)
-        pressures = self._pressures(path) if "pressure" in self._groups else ()
-        limits = self._limits.read(path, now_unix_ns)
-        return Reading(usage_ns, throttling, *memory_told, pressures, limits, self._judge.failures == failures)
+        failures, call, parsed = self._judge.failures, self._judge.call, self._files.parsed
+        wanted = self._wanted.get(path)
+        if wanted is None:
+            wanted = self._wanted[path] = tuple(self._files_of(path, of_pod=of_pod))
+        told: dict[str, Any] = {}
+        for what, directory, name, parse in wanted:
+            told[what] = call(name, parsed, directory, name, parse)
+        usage_ns, throttling = told.get("cpu") or _NOTHING
+        memory_bytes, inactive_bytes = told.get("memory"), told.get("inactive")
+        working_set = (
+            None if memory_bytes is None or inactive_bytes is None else memory.working_set(memory_bytes, inactive_bytes)
+        )
+        return Reading(
+            told.get("usage", usage_ns),
+            throttling,
+            memory_bytes,
+            working_set,
+            told.get("kills"),
+            tuple([told[resource] for resource in _PRESSURES]) if _PRESSURES[0] in told else (),
+            self._limits.read(path, now_unix_ns),
+            self._judge.failures == failures,
+        )
 
-    def read_cpu(self, path: str, now_unix_ns: int) -> Reading:
-        """Return what only the files of CPU time say."""
+    def read_throttling(self, path: str, now_unix_ns: int) -> Reading:
+        """Return how often a cgroup was throttled, and by which limit; nothing is read where there is none."""
         failures = self._judge.failures
-        usage_ns, throttling = self._cpu(path) if "cpu" in self._groups else (None, None)
         limits = self._limits.read(path, now_unix_ns)
-        return Reading(usage_ns, throttling, limits=limits, is_whole=self._judge.failures == failures)
+        throttling = None
+        if limits.cpu is not None:
+            (_, directory, name, parse), *_ = self._cpu(path)
+            _, throttling = self._judge.call(name, self._files.parsed, directory, name, parse) or _NOTHING
+        return Reading(throttling=throttling, limits=limits, is_whole=self._judge.failures == failures)
 
     def is_there(self, path: str) -> bool:
         """Whether the cgroup has not been removed."""
@@ -70,41 +92,31 @@ class CgroupReader:
         """Close what is open of a cgroup that is gone."""
         at = self._at
         self._limits.forget(path)
+        self._wanted.pop(path, None)
         for root in {at.pods, at.v2, at.cpu_v1, at.cpuacct_v1, at.memory_v1} - {None}:
             self._files.forget(f"{root}{path}")
 
-    def _cpu(self, path: str) -> tuple[int | None, Throttling | None]:
-        stat = None
-        if self._at.cpu_v1 is not None:
-            stat = self._call("cpu.stat", self._at.cpu_v1 + path, cpu.parse_stat_v1)
-        elif self._at.v2 is not None:
-            stat = self._call("cpu.stat", self._at.v2 + path, cpu.parse_stat)
-        usage_ns, throttling = stat or (None, None)
-        if self._at.cpuacct_v1 is not None:
-            usage_ns = self._call("cpuacct.usage", self._at.cpuacct_v1 + path, cpu.parse_usage_v1)
-        return usage_ns, throttling
+    def _files_of(self, path: str, *, of_pod: bool) -> Iterator[_Wanted]:
+        at = self._at
+        if "cpu" in self._groups:
+            yield from self._cpu(path)
+        memory_root = at.memory_v1 or at.v2
+        if "memory" in self._groups and memory_root is not None:
+            directory = memory_root + path
+            usage, events = _MEMORY_V1 if at.memory_v1 else _MEMORY_V2
+            yield "memory", directory, usage, memory.parse_bytes
+            yield "inactive", directory, "memory.stat", memory.parse_inactive_file
+            if not of_pod:
+                yield "kills", directory, events, memory.parse_oom_kills
+        if "pressure" in self._groups and at.v2 is not None:
+            for name in _PRESSURES:
+                yield name, at.v2 + path, name, pressure.parse
 
-    def _memory(self, path: str, *, of_pod: bool) -> tuple[int | None, int | None, int | None]:
-        v1 = self._at.memory_v1
-        root = v1 or self._at.v2
-        if root is None:
-            return None, None, None
-        directory = root + path
-        usage_file, events_file = _MEMORY_V1 if v1 else _MEMORY_V2
-        usage = self._call(usage_file, directory, memory.parse_bytes)
-        inactive = self._call("memory.stat", directory, memory.parse_inactive_file)
-        working_set = None if usage is None or inactive is None else memory.working_set(usage, inactive)
-        kills = None if of_pod else self._call(events_file, directory, memory.parse_oom_kills)
-        return usage, working_set, kills
-
-    def _pressures(self, path: str) -> tuple[Pressure | None, ...]:
-        if self._at.v2 is None:
-            return ()
-        directory = self._at.v2 + path
-        return tuple(self._call(f"{resource}.pressure", directory, pressure.parse) for resource in pressure.RESOURCES)
-
-    def _call(self, name: str, directory: str, parse: Callable[[bytes], T]) -> T | None:
-        return self._judge.call(name, self._parsed, directory, name, parse)
-
-    def _parsed(self, directory: str, name: str, parse: Callable[[bytes], T]) -> T:
-        return parse(self._files.read(directory, name))
+    def _cpu(self, path: str) -> Iterator[_Wanted]:
+        at = self._at
+        if at.cpu_v1 is not None:
+            yield "cpu", at.cpu_v1 + path, "cpu.stat", cpu.parse_stat_v1
+        elif at.v2 is not None:
+            yield "cpu", at.v2 + path, "cpu.stat", cpu.parse_stat
+        if at.cpuacct_v1 is not None:
+            yield "usage", at.cpuacct_v1 + path, "cpuacct.usage", cpu.parse_usage_v1

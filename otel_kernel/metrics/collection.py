@@ -77,7 +77,6 @@ class Collection:
         self._agent = AgentRow(health, self._judge)
         self._resource = _resource(plan)
         self._node: ResourceSeries | None = None
-        self._attended = -1
         self._last_ns = 0
 
     def fileno(self) -> int:
@@ -86,9 +85,7 @@ class Collection:
 
     def attend(self, now: Moment) -> None:
         """Take note of what has come, and read the last values of what is about to go."""
-        if self._attended != self._directory.version:
-            self._attended = self._directory.version
-            self._pods.attend(self._directory.pods())
+        self._pods.attend(self._directory.take_changed(), now)
         self._endings.look(now)
 
     def born(self, trace: Trace) -> None:
@@ -97,24 +94,24 @@ class Collection:
 
     def collect(self, now: Moment) -> list[ResourceMeasurements]:
         """Return the points of all resources, ends before beginnings."""
-        return [each for each in self.steps(now) if each is not None]
+        return [each for each in self.steps(lambda: now) if each is not None]
 
-    def steps(self, now: Moment) -> Iterator[ResourceMeasurements | None]:
+    def steps(self, clock: Callable[[], Moment]) -> Iterator[ResourceMeasurements | None]:
         """Yield the points of all resources, ends before beginnings; often None, as a node has thousands of files.
 
         Between two steps the directory may be fed and `attend` be called. All steps of one collection precede the next.
         """
-        now = self._steady(now)
+        now = self._steady(clock())
         self.attend(now)
         pods, removed = self._directory.pods(), self._directory.take_removed()
-        yield from self._pods.collect(pods, removed, now)
+        yield from self._pods.collect(pods, removed, now, lambda: self._later(clock()))
         for lag_s in self._pods.new_lags_s():
             self._agent.named(lag_s)
-        yield self._of_node(len(pods), now)
+        yield self._of_node(len(pods), self._later(clock()))
 
-    def take_events(self) -> list[LogEvent]:
-        """Return the log events since the last call."""
-        return self._events.take()
+    def take_events(self, now: Moment | None = None) -> list[LogEvent]:
+        """Return the log events since the last call; given the time, one of a pod that is being born waits for that."""
+        return self._events.take(None if now is None else now.unix_ns)
 
     def close(self) -> None:
         """Let go of everything that is kept open."""
@@ -148,6 +145,10 @@ class Collection:
             self._last_ns = now.unix_ns
         else:
             self._last_ns = max(now.unix_ns, self._last_ns + CLOSEST_NS)
+        return Moment(self._last_ns, now.boot_ns)
+
+    def _later(self, now: Moment) -> Moment:
+        self._last_ns = max(now.unix_ns, self._last_ns)
         return Moment(self._last_ns, now.boot_ns)
 
 

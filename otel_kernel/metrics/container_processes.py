@@ -36,6 +36,10 @@ class ContainerProcesses:
         self._pids[container_id] = pids or ()
         return None if pids is None else len(pids)
 
+    def holds(self, container_id: str) -> bool:
+        """Whether a process of the container has been found to look through."""
+        return container_id in self._held
+
     def look(self, container_id: str, what: str, read: Callable[[ProcessDirectory], T]) -> T | None:
         """Return what is read of one process of the container, as counted last; None when there is none."""
         held = self._held.get(container_id)

@@ -4,7 +4,7 @@ A removed cgroup cannot be read any more. Version 2 tells when a cgroup has beco
 the runtime some milliseconds, with `runc delete`, until it removes it.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 from otel_kernel.metrics.cgroups import Reading
 from otel_kernel.metrics.judge import Judge
@@ -30,13 +30,16 @@ class Endings:
         """Return the descriptor that becomes readable when a container may have ended."""
         return self._inotify.fileno()
 
-    def watch(self, containers: Iterable[Container]) -> None:
-        """Watch these containers, and no others."""
-        there = {container.id: container for container in containers}
-        for container_id in self._watched.keys() - there.keys():
-            self._unwatch(container_id)
-        for container_id in there.keys() - self._watched.keys():
-            self._begin(there[container_id])
+    def watch(self, container: Container, now: Moment) -> None:
+        """Watch a container until its last values are taken; it may have come and ended already."""
+        if self._hierarchy is None:
+            return
+        file = f"{self._hierarchy}{container.cgroup.path}/cgroup.events"
+        watch = self._judge.call("watch of cgroup.events", self._inotify.watch_file, file)
+        if watch is not None:
+            self._watched[container.id] = watch
+            self._containers[watch] = container
+            self._look_at(container, now)
 
     def look(self, now: Moment) -> None:
         """Read the last values of the containers that became empty."""
@@ -48,26 +51,16 @@ class Endings:
                 self._look_at(self._containers[change.watch], now)
 
     def take(self, container_id: str) -> tuple[int, Reading] | None:
-        """Return when a container was read after its end (boot time), and what; once."""
+        """Return when a container was read after its end (boot time), and what; it is no longer watched."""
+        watch = self._watched.pop(container_id, None)
+        if watch is not None:
+            del self._containers[watch]
+            self._inotify.unwatch(watch)
         return self._last.pop(container_id, None)
 
     def close(self) -> None:
         """End all watches."""
         self._inotify.close()
-
-    def _begin(self, container: Container) -> None:
-        watch = -1
-        if self._hierarchy is not None:
-            file = f"{self._hierarchy}{container.cgroup.path}/cgroup.events"
-            watch = self._judge.call("watch of cgroup.events", self._inotify.watch_file, file) or -1
-        if watch >= 0:
-            self._containers[watch] = container
-        self._watched[container.id] = watch
-
-    def _unwatch(self, container_id: str) -> None:
-        watch = self._watched.pop(container_id)
-        if self._containers.pop(watch, None) is not None:
-            self._inotify.unwatch(watch)
 
     def _look_at(self, container: Container, now: Moment) -> None:
         file = f"{self._hierarchy}{container.cgroup.path}/cgroup.events"

@@ -1,9 +1,11 @@
 """How much CPU time and memory cgroups may have. Limits change rarely, so they are read anew once a minute."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple, TypeVar
 
 from otel_kernel.metrics.judge import Judge
+from otel_kernel.metrics.seldom import Seldom
 from otel_kernel.node import cpu, memory
 from otel_kernel.node.controllers import Controllers
 from otel_kernel.node.open_files import OpenFiles
@@ -29,25 +31,22 @@ class LimitReader:
         self._files = files
         self._judge = judge
         self._groups = groups
-        self._known: dict[str, tuple[Limits, bool]] = {}
+        self._known: Seldom[tuple[float | None, int | None]] = Seldom(SELDOM_NS)
 
     def read(self, path: str, now_unix_ns: int) -> Limits:
         """Return the limits of the cgroup at `path`, as they were at most a minute ago."""
-        known, is_settled = self._known.get(path, (None, False))
-        if known is not None and is_settled and 0 <= now_unix_ns - known.read_unix_ns < SELDOM_NS:
-            return known
-        failures = self._judge.failures
-        cpu_limit = self._cpu(path) if "cpu" in self._groups else None
-        memory_limit = self._memory(path) if "memory" in self._groups else None
-        # The runtime sets limits a moment after it made the cgroup: they count as settled once they are twice the same.
-        is_settled = known is not None and known[:2] == (cpu_limit, memory_limit) and self._judge.failures == failures
-        found = Limits(cpu_limit, memory_limit, now_unix_ns)
-        self._known[path] = (found, is_settled)
-        return found
+        known = self._known.read(path, now_unix_ns, partial(self._look, path))
+        return Limits(*known.value, known.read_ns)
 
     def forget(self, path: str) -> None:
         """Forget a cgroup that is gone."""
-        self._known.pop(path, None)
+        self._known.forget(path)
+
+    def _look(self, path: str) -> tuple[tuple[float | None, int | None], bool]:
+        failures = self._judge.failures
+        cpu_limit = self._cpu(path) if "cpu" in self._groups else None
+        memory_limit = self._memory(path) if "memory" in self._groups else None
+        return (cpu_limit, memory_limit), self._judge.failures == failures
 
     def _cpu(self, path: str) -> float | None:
         if self._at.cpu_v1 is not None:

@@ -10,6 +10,8 @@ from otel_kernel.metrics.pod_tracks import ContainerTrack
 from otel_kernel.metrics.points import LogEvent, Value
 from otel_kernel.metrics.throttling import Throttled
 
+BIRTH_AWAITED_NS = 30_000_000_000
+
 _STATES = {
     "crossed": "is throttled",
     "above": "is still throttled",
@@ -22,11 +24,19 @@ class LogEvents:
 
     def __init__(self, births: BirthCounts) -> None:
         self._births = births
-        self._events: list[LogEvent] = []
+        self._events: list[tuple[LogEvent, str, int]] = []  # with the pod's UID, and until when its birth is awaited
 
-    def take(self) -> list[LogEvent]:
-        """Return what has happened since the last call."""
-        taken, self._events = self._events, []
+    def take(self, now_ns: int | None) -> list[LogEvent]:
+        """Return what happened since the last call, or before while its pod's birth was not over; None: all of it."""
+        taken: list[LogEvent] = []
+        waiting = []
+        for event, pod_uid, until_ns in self._events:
+            trace_id, span_id = self._births.trace_of(pod_uid)
+            if trace_id is None and now_ns is not None and now_ns < until_ns:
+                waiting.append((event, pod_uid, until_ns))
+            else:
+                taken.append(replace(event, trace_id=trace_id, span_id=span_id))
+        self._events = waiting
         return taken
 
     def judge(self, track: ContainerTrack, reading: Reading, now_unix_ns: int, now_boot_ns: int) -> None:
@@ -46,24 +56,26 @@ class LogEvents:
         if told is None:
             return
         body = f"{_called(track)} {_STATES[told.state]}: {told.percentage:.0f} % of its CPU periods"
-        added = self._add(THROTTLED, track, told.attributes, body, at_ns)
-        if told.state == "left":
-            self._events[-1] = replace(added, severity="info")
+        event = _event(THROTTLED, track, told.attributes, body, at_ns)
+        self._add(replace(event, severity="info") if told.state == "left" else event, track)
 
     def _killed(self, track: ContainerTrack, count: int, limit_bytes: int | None, at_ns: int) -> None:
         attributes: dict[str, Value] = {"otel_kernel.oom_kill.count": count}
         if limit_bytes is not None:
             attributes["otel_kernel.memory.limit"] = limit_bytes
         what = "a process was" if count == 1 else f"{count} processes were"
-        self._add(OOM_KILL, track, attributes, f"{_called(track)}: {what} killed because memory ran out", at_ns)
+        body = f"{_called(track)}: {what} killed because memory ran out"
+        self._add(_event(OOM_KILL, track, attributes, body, at_ns), track)
 
-    def _add(
-        self, event: Event, track: ContainerTrack, attributes: Mapping[str, Value], body: str, at_ns: int
-    ) -> LogEvent:
-        trace_id, span_id = self._births.trace_of(track.pod.pod.uid)
-        added = LogEvent(event.name, at_ns, track.resource, event.scope, attributes, body, "warn", trace_id, span_id)
-        self._events.append(added)
-        return added
+    def _add(self, event: LogEvent, track: ContainerTrack) -> None:
+        pod = track.pod.pod
+        # The trace of a birth has its ids when the birth is over; that of a pod that was there before never comes.
+        awaited_ns = BIRTH_AWAITED_NS if pod.cgroup.made_ns is not None else 0
+        self._events.append((event, pod.uid, event.time_unix_ns + awaited_ns))
+
+
+def _event(event: Event, track: ContainerTrack, attributes: Mapping[str, Value], body: str, at_ns: int) -> LogEvent:
+    return LogEvent(event.name, at_ns, track.resource, event.scope, attributes, body, "warn")
 
 
 def _called(track: ContainerTrack) -> str:

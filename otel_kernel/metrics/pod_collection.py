@@ -1,6 +1,6 @@
 """All pods and containers in one collection: what was read of them becomes the points of their series."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 
 from otel_kernel.metrics import cgroup_samples
@@ -36,21 +36,20 @@ class PodCollection:
         self._pods: dict[Key, PodTrack] = {}
         self._containers: dict[Key, ContainerTrack] = {}
 
-    def attend(self, pods: Iterable[Pod]) -> None:
+    def attend(self, pods: Iterable[Pod], now: Moment) -> None:
         """Begin to remember what has come, and watch for its end. What has gone stays until `collect` is told so."""
-        there: list[Container] = []
         for pod in pods:
             track = self._pods.setdefault(key(pod.cgroup), PodTrack(pod))
             track.pod = pod
-            there += pod.containers
             for container in pod.containers:
-                self._attend(track, container)
-        self._endings.watch(there)
+                self._attend(track, container, now)
 
-    def collect(self, pods: Sequence[Pod], removed: Iterable[Removed], now: Moment) -> Told:
+    def collect(
+        self, pods: Sequence[Pod], removed: Iterable[Removed], now: Moment, clock: Callable[[], Moment]
+    ) -> Told:
         """Yield the points of every pod and container, and the ends of those that are gone, these first.
 
-        Between two steps there may be calls of `attend`, not of `collect`.
+        Between two steps there may be calls of `attend`, not of `collect`: each pod is read at a time of its own.
         """
         for each in removed:
             yield from self._removed(each, now)
@@ -60,7 +59,7 @@ class PodCollection:
         for pod in pods:
             track = self._pods[key(pod.cgroup)]
             if pod.containers and _is_ready(pod, now):
-                yield from self._pod(track, now)
+                yield from self._pod(track, clock())
             elif track.series is not None:  # it holds no container any more, and may get one again
                 yield track.series.tell((), now.unix_ns)
 
@@ -80,13 +79,14 @@ class PodCollection:
                 if track.pod.cgroup.made_ns is not None:
                     yield max(0, track.pod.named_ns - track.pod.cgroup.made_ns) / 1e9
 
-    def _attend(self, pod: PodTrack, container: Container) -> None:
+    def _attend(self, pod: PodTrack, container: Container, now: Moment) -> None:
         known = self._containers.get(key(container.cgroup))
         if known is None:
             # Of a container that was there before, nobody knows when its processes were killed.
             kills = None if container.cgroup.made_ns is None else 0
             known = ContainerTrack(pod, container, ContainerThrottling(self._threshold_percent), kills)
             self._containers[key(container.cgroup)] = pod.containers[key(container.cgroup)] = known
+            self._endings.watch(container, now)
         known.container = container
 
     # What is there
@@ -95,7 +95,7 @@ class PodCollection:
         readings: dict[ContainerTrack, Reading] = {}
         for each in track.present:
             reading = self._read(each, now)
-            if not self._is_gone(each.container.cgroup, reading):
+            if each.container.is_sandbox or not self._is_gone(each.container.cgroup, reading):
                 readings[each] = reading
                 track.add_throttling(each, reading)
             yield None
@@ -119,7 +119,7 @@ class PodCollection:
     def _read(self, track: ContainerTrack, now: Moment) -> Reading:
         path = track.container.cgroup.path
         if track.container.is_sandbox:
-            return self._reader.read_cpu(path, now.unix_ns)
+            return self._reader.read_throttling(path, now.unix_ns)
         return self._reader.read(path, now.unix_ns, of_pod=False)
 
     def _is_gone(self, cgroup: Cgroup, reading: Reading) -> bool:

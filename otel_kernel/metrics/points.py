@@ -1,8 +1,11 @@
-"""Measurements as points of series: the vocabulary between metrics and what says them. Times are Unix nanoseconds."""
+"""Measurements as points of series: the vocabulary between metrics and what says them. Times are Unix nanoseconds.
+
+NamedTuples where there are tens of thousands in each collection of a full node.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 Value = str | int | float | bool | tuple[str, ...]
 Attributes = Mapping[str, Value]
@@ -20,8 +23,7 @@ class Exemplar:
     attributes: Attributes  # those that are not the series' own: the pod
 
 
-@dataclass(frozen=True, slots=True)
-class Number:
+class Number(NamedTuple):
     """A point of a sum or an updowncounter. `value` None: no recorded value, the series has ended."""
 
     attributes: Attributes
@@ -30,8 +32,7 @@ class Number:
     value: int | float | None
 
 
-@dataclass(frozen=True, slots=True)
-class Histogram:
+class Histogram(NamedTuple):
     """A point of an explicit-bucket histogram, cumulative. `counts` is one longer than `bounds`; None: no value."""
 
     attributes: Attributes
@@ -43,8 +44,7 @@ class Histogram:
     exemplars: tuple[Exemplar, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Measurement:
+class Measurement(NamedTuple):
     """All points of one metric on one resource. The metric's kind, unit and description are the catalogue's."""
 
     metric: str

@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
+from functools import partial
+from typing import NamedTuple, TypeVar
 
 from otel_kernel.metrics.container_processes import ContainerProcesses
 from otel_kernel.metrics.judge import Judge
 from otel_kernel.metrics.samples import Sample, Samples, SeriesName, Target
+from otel_kernel.metrics.seldom import Seldom
 from otel_kernel.node import network_devices
 from otel_kernel.node.network_devices import LOOPBACK, Device
 from otel_kernel.node.process_directory import ProcessDirectory
@@ -18,20 +20,17 @@ T = TypeVar("T")
 DEVICES_TOLD = 16
 OTHER = "_OTHER"
 # What a container has mounted changes rarely, and /proc takes as long to tell it as all files of its cgroup together.
-SELDOM_NS = 60_000_000_000
+SELDOM_NS = 300_000_000_000
 
 _PROCESSES = SeriesName("otel_kernel.container.processes")
 _MOUNTS = SeriesName("otel_kernel.container.mounts")
 
 
-@dataclass(frozen=True, slots=True)
-class _Seldom:
-    """What is read once a minute of a container."""
+class _Surroundings(NamedTuple):
+    """What a container's first process sees. None: it could not be asked."""
 
-    read_unix_ns: int
     mounts: int | None
     namespaces: Mapping[str, int] | None
-    is_settled: bool  # twice the same
 
 
 @dataclass(slots=True)
@@ -42,7 +41,8 @@ class ProcessSource:
     judge: Judge
     groups: frozenset[str]
     node_namespaces: Mapping[str, int]  # what is not in it is not known
-    _seldom: dict[str, _Seldom] = field(default_factory=dict)
+    _surroundings: Seldom[_Surroundings] = field(default_factory=lambda: Seldom(SELDOM_NS))
+    _shared: dict[str, tuple[object, tuple[tuple[SeriesName, int], ...]]] = field(default_factory=dict)
 
     @property
     def since_boot_ns(self) -> int | None:
@@ -61,47 +61,55 @@ class ProcessSource:
         """Forget a container that is gone; there is nothing to be read through it any more."""
         if removed.container_id is not None:
             self.processes.forget(removed.container_id)
-            self._seldom.pop(removed.container_id, None)
+            self._surroundings.forget(removed.container_id)
+            self._shared.pop(removed.container_id, None)
         return ()
 
     def _of_pod(self, pod: Pod, now_ns: int) -> Iterator[tuple[Target, Samples]]:
         failures = self.judge.failures
-        counts = {each.id: self.processes.count(each.id, each.cgroup.path) for each in pod.containers}
+        # The pause process is not counted, only looked through.
+        counted = [each for each in pod.containers if not (each.is_sandbox and self.processes.holds(each.id))]
+        counts = {each.id: self.processes.count(each.id, each.cgroup.path) for each in counted}
         if "network" in self.groups:
             network = tuple(self._network(pod.containers))
             yield (pod.uid, None), Samples(network, self.judge.failures == failures)
         if "process" in self.groups:
             for container in pod.containers:
-                self._read_seldom(container, now_ns)
+                self._surroundings.read(container.id, now_ns, partial(self._look_around, container))
             for container in pod.containers:
-                samples = tuple(self._of_container(container, pod, counts[container.id]))
-                yield (pod.uid, container.id), Samples(samples, self.judge.failures == failures)
+                if not container.is_sandbox:
+                    samples = tuple(self._of_container(container, pod, counts[container.id]))
+                    yield (pod.uid, container.id), Samples(samples, self.judge.failures == failures)
 
     def _of_container(self, container: Container, pod: Pod, count: int | None) -> Iterator[Sample]:
         if count is not None:
             yield Sample(_PROCESSES, count)
-        seldom = self._seldom.get(container.id)
-        if seldom is None:
+        found = self._surroundings.get(container.id)
+        if found is None:
             return
-        if seldom.mounts is not None:
-            yield Sample(_MOUNTS, seldom.mounts, seldom.read_unix_ns)
-        if seldom.namespaces:
-            others = [self._seldom.get(other.id) for other in pod.containers if other is not container]
-            shared = [other.namespaces for other in others if other is not None and other.namespaces]
-            for name, number in _sharing(seldom.namespaces, shared, self.node_namespaces):
-                yield Sample(name, number, seldom.read_unix_ns)
+        if found.value.mounts is not None:
+            yield Sample(_MOUNTS, found.value.mounts, found.read_ns)
+        others = [self._surroundings.get(other.id) for other in pod.containers if other is not container]
+        for name, number in self._sharing(container.id, found.value, [each.value for each in others if each]):
+            yield Sample(name, number, found.read_ns)
 
-    def _read_seldom(self, container: Container, now_ns: int) -> None:
-        known = self._seldom.get(container.id)
-        if known is not None and known.is_settled and 0 <= now_ns - known.read_unix_ns < SELDOM_NS:
-            return
-        mounts = self.processes.look(container.id, "/proc/PID/mountinfo", ProcessDirectory.mounts)
-        namespaces = self.processes.look(container.id, "/proc/PID/ns", ProcessDirectory.namespaces)
-        # While the runtime prepares a container its first process still moves from one namespace to the next.
-        is_settled = (
-            known is not None and mounts is not None and (mounts, namespaces) == (known.mounts, known.namespaces)
-        )
-        self._seldom[container.id] = _Seldom(now_ns, mounts, namespaces, is_settled)
+    def _sharing(
+        self, container_id: str, own: _Surroundings, others: list[_Surroundings]
+    ) -> Sequence[tuple[SeriesName, int]]:
+        before, known = self._shared.get(container_id, (None, ()))
+        if before == (own, others):
+            return known
+        namespaces = [other.namespaces for other in others if other.namespaces]
+        known = tuple(_sharing(own.namespaces or {}, namespaces, self.node_namespaces))
+        self._shared[container_id] = (own, others), known
+        return known
+
+    def _look_around(self, container: Container) -> tuple[_Surroundings, bool]:
+        mounts = None
+        if not container.is_sandbox:  # nobody asks for those of the pause process
+            mounts = self._look(container, "/proc/PID/mountinfo", ProcessDirectory.mounts)
+        namespaces = self._look(container, "/proc/PID/ns", ProcessDirectory.namespaces)
+        return _Surroundings(mounts, namespaces), bool(namespaces)
 
     def _network(self, containers: Iterable[Container]) -> Iterator[Sample]:
         host = self.node_namespaces.get("net")

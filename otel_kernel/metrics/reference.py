@@ -9,17 +9,15 @@ from otel_kernel.settings import METRIC_GROUPS
 HEAD = """\
 # Signals
 
-**This version exports births only.** What stands here can be read and encoded, and is not collected by the agent yet;
-the rows whose source is eBPF have no probe yet.
-
 Made from `otel_kernel/metrics/catalogue.py` by `python -m otel_kernel.metrics.reference`. Births are traces; what is
-here are the metrics and log events. A pod's are on its own resource, a container's on the container's, the agent's on
-the node's; `service.instance.id` is the pod's UID, `<uid>/<container name>`, the node's name.
+here are the metrics and log events, exported at the start, every `OTEL_METRIC_EXPORT_INTERVAL` and at the end. A pod's
+are on its own resource, a container's on the container's, the agent's on the node's; `service.instance.id` is the pod's
+UID, `<uid>/<container name>`, the node's name.
 
 All are cumulative. What the kernel does not tell, or what has no limit, has no point: absent is not zero. A counter
 starts when its cgroup was made if that was seen, else when it was first looked at (eBPF: when it was attached); the
 start stays as long as the agent runs. A series that has ended gets one point without a value. The scope of each metric
-is `otel_kernel.<source>`. `OTEL_KERNEL_METRICS` chooses groups.
+is `otel_kernel.<source>`. `OTEL_KERNEL_METRICS` chooses groups. `otel-kernel check` says which rows a node has.
 """
 LEVELS = {"pod": "pods", "container": "containers", "node": "the node"}
 

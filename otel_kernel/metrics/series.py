@@ -115,20 +115,21 @@ class ResourceSeries:
     def _take(self, samples: Iterable[Sample], now_ns: int, points: Points) -> int:
         """Return how many there were."""
         self._looks += 1
+        look, known, add = self._looks, self._series, points.add
         count = 0
         for name, value, read_ns in samples:
             count += 1
-            series = self._series.get(name)
+            series = known.get(name)
             at_ns = now_ns if read_ns is None else _stamp(series, value, read_ns, now_ns)
             if series is None:
                 series = self._begin(name, value, now_ns)
                 if value != 0 and self._was_zero(series):
-                    points.add(series.metric, self._zero(series, now_ns))
+                    add(series.metric, self._zero(series, now_ns))
             elif series.is_monotonic and _went_back(series.value, value):
                 # Another counter took its place some time after the last look.
                 series.start_ns = series.at_ns
-            series.value, series.at_ns, series.look, series.live = value, at_ns, self._looks, True
-            points.add(series.metric, _point(series))
+            series.value, series.at_ns, series.look, series.live = value, at_ns, look, True
+            add(series.metric, _point(series))
         return count
 
     def _begin(self, name: SeriesName, value: float | Distribution, now_ns: int) -> _Series:
@@ -177,11 +178,13 @@ def _point(series: _Series) -> Point:
 
 
 def _went_back(before: float | Distribution, now: float | Distribution) -> bool:
-    if isinstance(before, Distribution) and isinstance(now, Distribution):
-        return any(ours < theirs for ours, theirs in zip(now.counts, before.counts, strict=True))
-    if isinstance(before, Distribution) or isinstance(now, Distribution):
+    if not isinstance(before, tuple):  # quicker than to ask for a Distribution, and nearly always so
+        if isinstance(now, tuple):
+            raise TypeError("a series is either of numbers or of distributions")
+        return now < before
+    if not isinstance(now, tuple):
         raise TypeError("a series is either of numbers or of distributions")
-    return now < before
+    return any(ours < theirs for ours, theirs in zip(now.counts, before.counts, strict=True))
 
 
 class RunningTotal:

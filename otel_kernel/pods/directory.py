@@ -87,18 +87,13 @@ class Directory:
         self._pod_of: dict[str, str] = {}  # container id -> pod UID
         self._awaited: OrderedDict[str, Identity] = OrderedDict()  # by container id: no cgroup yet
         self._removed: list[Removed] = []
-        self._version = 0
-
-    @property
-    def version(self) -> int:
-        """A number that rises whenever a pod or container comes, goes, or is better known."""
-        return self._version
+        self._changed: dict[str, None] = {}  # by pod UID
 
     def feed(self, told: object) -> None:
         """Take in a change of a cgroup or a fact; whatever else a source tells changes nothing."""
         match told:
             case CgroupChange() | CgroupSeen():
-                self._changed(told)
+                self._take(told)
             case ContainerFacts():
                 self._learn(told)
 
@@ -116,12 +111,17 @@ class Directory:
         """Return the pods that are there."""
         return tuple(pod.told or self._tell(uid, pod) for uid, pod in self._pods.items())
 
+    def take_changed(self) -> list[Pod]:
+        """Return the pods that came, or of which a container came, went or is better known, since the last call."""
+        taken, self._changed = self._changed, {}
+        return [pod.told or self._tell(uid, pod) for uid in taken if (pod := self._pods.get(uid)) is not None]
+
     def take_removed(self) -> list[Removed]:
         """Return what was removed since the last call, containers before their pod."""
         taken, self._removed = self._removed, []
         return taken
 
-    def _changed(self, change: CgroupChange | CgroupSeen) -> None:
+    def _take(self, change: CgroupChange | CgroupSeen) -> None:
         if change.action == "rmdir":
             self._vanish(change.path, change.ns)
             return
@@ -150,7 +150,7 @@ class Directory:
             self._vanish(pod.cgroup.path, cgroup.seen_ns)
         pod = self._pods[uid] = _LivePod(Identity(), cgroup)
         pod.identity.learn(ContainerFacts(cgroup.seen_ns, CGROUP_PATH, pod_uid=uid))
-        self._version += 1
+        self._changed[uid] = None
         return pod
 
     def _container_appeared(self, uid: str, pod: _LivePod, container_id: str, cgroup: Cgroup) -> None:
@@ -163,7 +163,7 @@ class Directory:
         pod.containers[container_id] = _LiveContainer(identity, cgroup)
         self._pod_of[container_id] = uid
         pod.identity.absorb(identity)
-        self._named(pod, cgroup.seen_ns)
+        self._named(uid, pod, cgroup.seen_ns)
 
     def _vanish(self, path: str, ns: int) -> None:
         parsed = cgroup_path.parse(path)
@@ -175,7 +175,6 @@ class Directory:
                 self._container_vanished(parsed.pod_uid, pod, container_id, ns)
             del self._pods[parsed.pod_uid]
             self._removed.append(Removed(parsed.pod_uid, None, pod.cgroup, ns))
-            self._version += 1
         elif parsed.container_id in pod.containers:
             self._container_vanished(parsed.pod_uid, pod, parsed.container_id, ns)
 
@@ -183,19 +182,19 @@ class Directory:
         cgroup = pod.containers.pop(container_id).cgroup
         del self._pod_of[container_id]
         self._removed.append(Removed(uid, container_id, cgroup, ns))
-        self._touch(pod)
+        self._touch(uid, pod)
 
     def _learn(self, facts: ContainerFacts) -> None:
+        uid = (facts.pod_uid if facts.container_id is None else self._pod_of.get(facts.container_id)) or ""
+        pod = self._pods.get(uid)
         if facts.container_id is None:
-            pod = self._pods.get(facts.pod_uid or "")
             identity = pod.identity if pod is not None else Identity()
         else:
-            pod = self._pods.get(self._pod_of.get(facts.container_id, ""))
             identity = pod.containers[facts.container_id].identity if pod else self._await(facts.container_id)
         identity.learn(facts)
         if pod is not None:
             pod.identity.absorb(identity)
-            self._named(pod, facts.ns)
+            self._named(uid, pod, facts.ns)
 
     def _await(self, container_id: str) -> Identity:
         identity = self._awaited.setdefault(container_id, Identity(container_id))
@@ -204,14 +203,14 @@ class Directory:
             self._awaited.popitem(last=False)
         return identity
 
-    def _named(self, pod: _LivePod, ns: int) -> None:
+    def _named(self, uid: str, pod: _LivePod, ns: int) -> None:
         if pod.named_ns is None and pod.identity.pod_name is not None:
             pod.named_ns = max(ns, pod.cgroup.seen_ns)
-        self._touch(pod)
+        self._touch(uid, pod)
 
-    def _touch(self, pod: _LivePod) -> None:
+    def _touch(self, uid: str, pod: _LivePod) -> None:
         pod.told = None
-        self._version += 1
+        self._changed[uid] = None
 
     def _tell(self, uid: str, pod: _LivePod) -> Pod:
         bag = attributes.of_pod(pod.identity, self._node_name)

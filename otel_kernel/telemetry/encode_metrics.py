@@ -11,13 +11,45 @@ from otel_kernel.metrics.catalogue import METRICS, Metric
 from otel_kernel.metrics.points import Exemplar, Histogram, Measurement, Number, ResourceMeasurements, Value
 from otel_kernel.telemetry.attributes import INT64, set_value, utf8, wire_attributes
 from otel_kernel.telemetry.encode import REQUEST_LIMIT_BYTES, SCHEMA_URL, Host
-from otel_kernel.telemetry.packing import packing, parts
+from otel_kernel.telemetry.packing import parts
 
 NO_VALUE = otlp.DATA_POINT_FLAGS_NO_RECORDED_VALUE_MASK
 CUMULATIVE = otlp.AGGREGATION_TEMPORALITY_CUMULATIVE
 
 Key = frozenset[tuple[str, Value]]  # a resource by its value
 Scoped = tuple[str, Measurement]  # by instrumentation scope
+
+
+class _Filling:
+    """A request that is not full yet."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        self._limit_bytes = limit_bytes
+        self._resources: dict[Key, tuple[list[Scoped], bytes]] = {}
+        self._size_bytes = 0
+
+    def take(self, key: Key) -> list[Scoped]:
+        """Return what is in it of a resource, which is to be said anew."""
+        items, said = self._resources.get(key, ([], b""))
+        if said:
+            self._resources[key] = [], b""  # its place is kept
+            self._size_bytes -= len(said)
+        return items
+
+    def add(self, key: Key, items: list[Scoped], said: Sequence[bytes]) -> Iterator[bytes | None]:
+        """Take one more resource in; yields requests that are full. What comes in parts has a request for each."""
+        if len(said) > 1:  # one of them might be lost
+            yield from said
+            return
+        yield self.request() if self._size_bytes + len(said[0]) > self._limit_bytes else None
+        self._resources[key] = items, said[0]
+        self._size_bytes += len(said[0])
+
+    def request(self) -> bytes | None:
+        """Return it, and begin the next one; None when it is empty."""
+        request = b"".join(said for _, said in self._resources.values())
+        self._resources, self._size_bytes = {}, 0
+        return request or None
 
 
 class MetricsEncoder:
@@ -37,22 +69,31 @@ class MetricsEncoder:
         return tuple(said for said in self.encoding(collected, limit_bytes=limit_bytes) if said is not None)
 
     def encoding(
-        self, collected: Iterable[ResourceMeasurements], *, limit_bytes: int = REQUEST_LIMIT_BYTES
+        self, collected: Iterable[ResourceMeasurements | None], *, limit_bytes: int = REQUEST_LIMIT_BYTES
     ) -> Iterator[bytes | None]:
         """Yield serialised `ExportMetricsServiceRequest`s of at most `limit_bytes` each; a point is not cut.
 
-        None is yielded after each resource, so that a caller may do something else for a while.
+        None is yielded for all else that is collected: little is held at a time, and a caller may do other things.
 
-        One ResourceMetrics for each resource, equal ones merged by value: receivers that index by resource keep only
-        the last of two (as the SDK's encoder does). Raises KeyError for a metric that the catalogue does not have.
+        In a request there is one ResourceMetrics for each resource, equal ones merged by value: receivers that index by
+        resource keep only the last of two (as the SDK's encoder does).
+
+        Raises KeyError for a metric that the catalogue does not have.
         """
-        by_resource: dict[Key, list[Scoped]] = {}
+        remembered, self._resources = self._resources, {}
+        filling = _Filling(limit_bytes)
         for each in collected:
-            items = [(scope, one) for scope, measured in each.scopes.items() for one in measured if one.points]
-            if items:
-                by_resource.setdefault(frozenset(each.resource.items()), []).extend(items)
-        self._resources = {key: self._resources.get(key) or self._resource(key) for key in by_resource}
-        yield from packing((self._parts(key, items, limit_bytes) for key, items in by_resource.items()), limit_bytes)
+            items = (
+                [] if each is None else [(scope, one) for scope, measured in each.scopes.items() for one in measured]
+            )
+            if each is None or not any(one.points for _, one in items):
+                yield None
+                continue
+            key = frozenset(each.resource.items())
+            self._resources[key] = self._resources.get(key) or remembered.get(key) or self._resource(key)
+            items = filling.take(key) + [(scope, one) for scope, one in items if one.points]
+            yield from filling.add(key, items, self._parts(key, items, limit_bytes))
+        yield filling.request()
 
     def _parts(self, key: Key, items: Sequence[Scoped], limit_bytes: int) -> list[bytes]:
         said = self._say(key, items)

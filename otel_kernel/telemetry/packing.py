@@ -4,7 +4,7 @@ Requests of OTLP are lists of resources, and lists written one after the other a
 repeated fields): serialised requests are joined as bytes.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
 Item = TypeVar("Item")
@@ -24,22 +24,16 @@ def parts(items: Sequence[Item], say: Callable[[Sequence[Item]], bytes], limit_b
 
 def packed(resources: Iterable[Sequence[bytes]], limit_bytes: int) -> tuple[bytes, ...]:
     """Return requests with the parts of all resources, never two parts of one in a request: one might be lost."""
-    return tuple(request for request in packing(resources, limit_bytes) if request is not None)
-
-
-def packing(resources: Iterable[Sequence[bytes]], limit_bytes: int) -> Iterator[bytes | None]:
-    """Yield what `packed` returns, each request when it is full; None after a resource that filled none."""
+    requests: list[bytes] = []
     filling: list[bytes] = []
     size_bytes = 0
     for said in resources:
         if len(said) > 1:
-            yield from said
+            requests += said
             continue
         if filling and size_bytes + len(said[0]) > limit_bytes:
-            yield b"".join(filling)
+            requests.append(b"".join(filling))
             filling, size_bytes = [], 0
         filling += said
         size_bytes += sum(map(len, said))
-        yield None
-    if filling:
-        yield b"".join(filling)
+    return (*requests, b"".join(filling)) if filling else tuple(requests)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from otel_kernel.births.trace import Span, Trace
 from otel_kernel.metrics.catalogue import EVENTS
+from otel_kernel.node.watch import CgroupSeen
 from tests.metrics.fake_node import FakeNode, Figures
 
 UID = "7d6f1c2e-3a4b-4c5d-8e9f-0a1b2c3d4e5f"
@@ -30,6 +31,53 @@ def test_throttling_is_told_in_the_births_trace(tmp_path: Path) -> None:
     assert tuple(event.attributes) == next(each.attributes for each in EVENTS if each.name == event.name)
     assert event.body == "container app of pod web is throttled: 80 % of its CPU periods"
     assert collection.take_events() == []
+
+
+def test_an_event_waits_for_the_trace_of_its_pods_birth(tmp_path: Path) -> None:
+    """A container that is throttled while its pod is born is told of when the birth is over, or after half a minute."""
+    node = FakeNode(tmp_path)
+    app = node.container(node.pod(UID), "app", figures=Figures(quota_us=10_000))
+    collection = node.collection()
+    collection.collect(node.now)
+    node.wait(2)
+    node.change(app, periods=20, throttled=20)
+    collection.collect(node.now)
+    crossed_ns = node.now.unix_ns
+    assert collection.take_events(node.now) == []
+    node.wait(3)
+    root = Span(b"s" * 8, None, "pod birth", 1, 2, "otel-kernel", {"otel_kernel.level": "birth"})
+    collection.born(Trace(b"t" * 16, "otel_kernel.ebpf", (root,), {"k8s.pod.uid": UID}))
+    (event,) = collection.take_events(node.now)
+    assert (event.trace_id, event.span_id, event.time_unix_ns) == (b"t" * 16, b"s" * 8, crossed_ns)
+
+    late = node.container(node.pod(UID.replace("7", "8")), "app", figures=Figures(quota_us=10_000))
+    collection.collect(node.now)
+    node.wait(2)
+    node.change(late, periods=20, throttled=20)
+    collection.collect(node.now)
+    node.wait(29)
+    assert collection.take_events(node.now) == []
+    node.wait(1)
+    assert [event.trace_id for event in collection.take_events(node.now)] == [None]
+
+
+def test_an_event_of_a_pod_that_was_there_before_does_not_wait(tmp_path: Path) -> None:
+    """Nobody saw its birth, so no trace of it will come."""
+    node = FakeNode(tmp_path)
+    pod = node.pod(UID)
+    app = node.container(pod, "app", figures=Figures(quota_us=10_000))
+    second = FakeNode(tmp_path, figures=node.figures, boot_ns=node.boot_ns)
+    for path in (pod, *(path for path in node.figures if path != pod)):
+        second.directory.feed(CgroupSeen(node.boot_ns, "existing", 1 + len(path), path))
+    for container in node.directory.pods()[0].containers:
+        second.name(container)
+    collection = second.collection()
+    collection.collect(second.now)
+    second.wait(2)
+    second.change(app, periods=20, throttled=20)
+    collection.collect(second.now)
+    (event,) = collection.take_events(second.now)
+    assert event.trace_id is None
 
 
 def test_the_end_of_a_throttled_container_is_its_leaving(tmp_path: Path) -> None:

@@ -109,10 +109,22 @@ def test_a_name_that_comes_late() -> None:
     """A pod is named when the first source has said so, also for the values told before."""
     directory = fed(made(POD, 10), made(f"{POD}/{APP}", 12))
     assert only(directory).named_ns is None
-    before = directory.version
     directory.feed(bundle(APP, 99, "app"))
     assert (only(directory).named_ns, only(directory).containers[0].name) == (99, "app")
-    assert directory.version > before
+
+
+def test_what_has_changed_is_told_once() -> None:
+    """A pod that came, of which a container came or went, or is better known has changed; what is gone has not."""
+    directory = fed(made(POD, 10), made(f"{POD}/{APP}", 12))
+    changes = (bundle(APP, 99, "app"), made(f"{POD}/{SANDBOX}", 100), removed(f"{POD}/{SANDBOX}", 101))
+    for change in ((), *((each,) for each in changes)):
+        for told in change:
+            directory.feed(told)
+        assert directory.take_changed() == [only(directory)]
+        assert directory.take_changed() == []
+    directory.feed(made(f"{POD}/{SANDBOX}", 102))
+    directory.feed(removed(POD, 103))
+    assert directory.take_changed() == []
 
 
 def test_what_is_gone_is_told_once() -> None:
@@ -187,7 +199,7 @@ def test_other_news_is_no_news() -> None:
         Loss(1, 2, 3), object(), made("/system.slice/ssh.service", 1), made(f"{POD}/crio-conmon-{APP}.scope", 1)
     )
     assert directory.pods() == ()
-    assert directory.version == 0
+    assert directory.take_changed() == []
 
 
 def test_memory_is_bounded() -> None:
