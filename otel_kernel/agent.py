@@ -186,9 +186,9 @@ def assembly_settings(settings: Settings) -> AssemblySettings:
 def plan(settings: Settings, outputs: Outputs) -> Plan:
     """Return what is measured: nothing of which nothing would become."""
     observation, node_name = settings.observation, settings.resource.node_name
-    groups = frozenset(settings.metrics.groups)
-    if not outputs.take_metrics:
-        groups &= GROUPS_OF_EVENTS if outputs.take_events else frozenset()
+    groups = settings.measured
+    if not groups and outputs.take_events:
+        groups = GROUPS_OF_EVENTS & frozenset(settings.metrics.groups)
     return Plan(
         observation.cgroup_root,
         observation.proc_root,

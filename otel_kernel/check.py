@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Literal
 
@@ -11,20 +11,33 @@ from otel_kernel.health import Health
 from otel_kernel.kernel.drops import TRACEPOINT
 from otel_kernel.kernel.parts import SWITCH
 from otel_kernel.kernel.probes import Loading, Probes, ProbesError
+from otel_kernel.metrics import availability
+from otel_kernel.metrics.availability import Lack
+from otel_kernel.metrics.catalogue import ROWS, Event, Metric, Source
 from otel_kernel.metrics.drop_source import DropSource
+from otel_kernel.metrics.ebpf_rows import DROPS
+from otel_kernel.metrics.node_rows import PROGRAMS
+from otel_kernel.metrics.row import BPF
 from otel_kernel.node import cgroupfs, procfs
 from otel_kernel.pods import cgroup_path
 from otel_kernel.settings import Settings
 
 WORKS, FALLBACK_ONLY, NOTHING = 0, 1, 2
-# Group of metrics -> what the kernel side counts for it, and the part of bpf/ that does.
+# Group of metrics -> the part of bpf/ that counts for it.
 COUNTED = {
-    "syscalls": ("system calls", "COUNT_SYSCALLS"),
-    "sched": ("context switches, run-queue waits", "COUNT_SCHED"),
-    "process": ("forks, execs, exits", "COUNT_PROCESSES"),
-    "files": ("file opens", "COUNT_OPENS"),
+    "syscalls": "COUNT_SYSCALLS",
+    "sched": "COUNT_SCHED",
+    "process": "COUNT_PROCESSES",
+    "files": "COUNT_OPENS",
 }
-How = Literal["eBPF", "files", "not here"]
+How = Literal["eBPF", "files", "births", "itself", "not here"]
+_HOW: Mapping[Source, How] = {
+    "ebpf": "eBPF",
+    "cgroupfs": "files",
+    "procfs": "files",
+    "births": "births",
+    "agent": "itself",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +66,7 @@ def check(settings: Settings, *, as_json: bool) -> int:
     """Print the table (or JSON) and return the exit status: 0 the birth trace works, 1 its fallback does, 2 nothing."""
     attempt = try_probes(settings)
     hierarchy, cgroup_reason = find_hierarchy(settings)
-    signals = judge(attempt, hierarchy, cgroup_reason)
+    signals = [*judge(attempt, hierarchy, cgroup_reason), *measured(settings, attempt)]
     status = exit_status(signals)
     if as_json:
         report = {"status": status, "signals": [asdict(each) for each in signals], **asdict(attempt)}
@@ -100,7 +113,7 @@ def attach(probes: Probes, settings: Settings) -> Attempt:
     no_statistics = refusal(probes.enable_run_statistics)
     no_counts = {
         group: probes.not_counted.get(part, "") or ("" if group in settings.metrics.groups else left_out(group))
-        for group, (_, part) in COUNTED.items()
+        for group, part in COUNTED.items()
     }
     return Attempt("; ".join(failed), attached, probes.memory_bytes(), no_drops, no_statistics, no_counts)
 
@@ -143,15 +156,35 @@ def judge(attempt: Attempt, hierarchy: cgroupfs.Hierarchy | None, cgroup_reason:
         Signal("identity: cgroup path, OCI bundle", "files" if hierarchy else "not here", cgroup_reason),
         Signal("identity: CNI", births.how, births.why, births.enable),
         Signal("identity: CRI, Kubernetes API", "not here", "not in this version"),
-        *(_of_probes(f"metrics: {what}", attempt.no_counts.get(group, "")) for group, (what, _) in COUNTED.items()),
-        _of_probes("metrics: dropped packets", attempt.no_drops),
-        _of_probes("metrics: runs of BPF programs", attempt.no_statistics),
-        Signal("metrics", "not here", "not in this version"),
     ]
 
 
-def _of_probes(signal: str, reason: str) -> Signal:
-    return Signal(signal, "not here" if reason else "eBPF", reason, ebpf.remedy(reason) if reason else "")
+def measured(settings: Settings, attempt: Attempt) -> Iterator[Signal]:
+    """Yield what each row of the catalogue is here: where it comes from, or why it does not."""
+    files = availability.look(settings.observation.cgroup_root, settings.observation.proc_root)
+    for row in ROWS:
+        if row.group not in settings.metrics.groups:
+            lack = Lack(left_out(row.group), f"OTEL_KERNEL_METRICS with {row.group}")
+        else:
+            lack = files.of(row) if row.source in {"cgroupfs", "procfs"} else _lack_of_probes(row, attempt)
+        if lack.why:
+            yield Signal(row.name, "not here", *lack)
+        else:
+            only = f"only with {row.opt_in}" if isinstance(row, Metric) and row.opt_in else ""
+            yield Signal(row.name, _HOW[row.source], only or (row.source if _HOW[row.source] == "files" else ""))
+
+
+def _lack_of_probes(row: Metric | Event, attempt: Attempt) -> Lack:
+    needs_ebpf = isinstance(row, Metric) and row.needs.startswith(BPF)
+    if row in DROPS:
+        reason = attempt.no_drops
+    elif row in PROGRAMS:
+        reason = attempt.no_statistics
+    elif row.source == "ebpf":
+        reason = attempt.reason or attempt.no_counts.get(row.group, "")
+    else:
+        reason = attempt.reason if needs_ebpf else ""
+    return Lack(reason, ebpf.remedy(reason) if reason else "")
 
 
 def exit_status(signals: list[Signal]) -> int:

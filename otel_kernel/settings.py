@@ -205,7 +205,8 @@ class Settings:
     def measured(self) -> frozenset[str]:
         """The groups of metrics that are exported to somewhere."""
         by_otlp = Output("otlp") in self.outputs and self.otlp.metrics.endpoint
-        return frozenset(self.metrics.groups if by_otlp or any(output.path for output in self.outputs) else ())
+        in_files = self.otlp.metrics.wanted != "none" and any(output.path for output in self.outputs)
+        return frozenset(self.metrics.groups if by_otlp or in_files else ())
 
     @classmethod
     def load(cls, environ: Mapping[str, str], arguments: Mapping[str, str] = MappingProxyType({})) -> Self:

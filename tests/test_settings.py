@@ -298,6 +298,18 @@ def test_later_features_are_announced() -> None:
     assert Settings.load(environ).notices == ("OTEL_KERNEL_LABELS is set, but this version does not act on it",)
 
 
+def test_what_is_measured() -> None:
+    """Only what is exported somewhere: by OTLP or to a file, unless metrics are not wanted."""
+    endpoint = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4318"}
+    chosen = {"OTEL_KERNEL_METRICS": "cpu,memory"}
+    unwanted = {"OTEL_METRICS_EXPORTER": "none"}
+    file = {"OTEL_KERNEL_OUTPUT": "file:/tmp/a.jsonl"}
+    for environ in (endpoint, file, endpoint | file):
+        assert Settings.load(environ | chosen).measured == {"cpu", "memory"}
+        assert Settings.load(environ | chosen | unwanted).measured == set()
+    assert Settings.load(chosen).measured == set()
+
+
 def test_service_name() -> None:
     """OTEL_SERVICE_NAME beats service.name of the resource attributes, which beats our own name."""
     attributes = {"OTEL_RESOURCE_ATTRIBUTES": "service.name=ours"}

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from otel_kernel.metrics import cgroup_rows, ebpf_rows, node_rows
 from otel_kernel.metrics.row import Event, Kind, Metric, Source
 
-__all__ = ["BY_NAME", "EVENTS", "METRICS", "OOM_KILL", "THROTTLED", "Event", "Kind", "Metric", "Source"]
+__all__ = ["BY_NAME", "EVENTS", "METRICS", "OOM_KILL", "ROWS", "THROTTLED", "Event", "Kind", "Metric", "Source"]
 
 METRICS: tuple[Metric, ...] = (
     *cgroup_rows.CPU,
@@ -46,3 +46,4 @@ OOM_KILL = Event(
     ("otel_kernel.oom_kill.count", "otel_kernel.memory.limit"),
 )
 EVENTS: tuple[Event, ...] = (THROTTLED, OOM_KILL)
+ROWS: tuple[Metric | Event, ...] = (*METRICS, *EVENTS)

@@ -49,6 +49,20 @@ BIRTHS = (
     _births("otel_kernel.births", kind="sum", unit="{birth}", description="pods born", attributes=(_COMPLETION,)),
 )
 
+PROGRAMS = (
+    _program("otel_kernel.agent.bpf.program.runs", unit="{run}", description="runs of each BPF program"),
+    _program(
+        "otel_kernel.agent.bpf.program.run.time",
+        unit="s",
+        description="time in each BPF program, those it goes on to (tail calls) with it",
+    ),
+    _program(
+        "otel_kernel.agent.bpf.program.misses",
+        unit="{run}",
+        description="runs of each BPF program that the kernel skipped because that CPU was just running it",
+    ),
+)
+
 AGENT = (
     _total(
         "otel_kernel.agent.events.received",
@@ -126,15 +140,5 @@ AGENT = (
         attributes=("otel_kernel.bpf.map",),
         needs=BPF,
     ),
-    _program("otel_kernel.agent.bpf.program.runs", unit="{run}", description="runs of each BPF program"),
-    _program(
-        "otel_kernel.agent.bpf.program.run.time",
-        unit="s",
-        description="time in each BPF program, those it goes on to (tail calls) with it",
-    ),
-    _program(
-        "otel_kernel.agent.bpf.program.misses",
-        unit="{run}",
-        description="runs of each BPF program that the kernel skipped because that CPU was just running it",
-    ),
+    *PROGRAMS,
 )
