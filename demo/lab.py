@@ -139,7 +139,7 @@ class Lab:
         for image in (pause(self.directory), busybox(further=self._programs)):
             self._containerd.add(image)
         self.cri = cleanup.enter_context(Cri(self._containerd.socket, self.directory / "logs"))
-        cleanup.callback(self._remove_all)
+        cleanup.callback(self.remove_pods)
         self._wait_until_ready()
 
     def _wait_until_ready(self) -> None:
@@ -149,7 +149,8 @@ class Lab:
                 raise RuntimeError(f"containerd cannot bear pods: {reason}")
             time.sleep(0.05)
 
-    def _remove_all(self) -> None:
+    def remove_pods(self) -> None:
+        """Remove every pod of the lab, whoever had it born."""
         with contextlib.suppress(grpc.RpcError):  # what containerd cannot remove, the sweep does
             for sandbox_id in self.cri.sandboxes():
                 self.cri.remove_sandbox(sandbox_id)

@@ -1,7 +1,7 @@
 """What a test may need of the machine, and how it says so.
 
-A test that needs more than Python says it by a marker (`root`, `containerd`, `go`, see pyproject.toml), or, for
-anything else, by the fixture `require`:
+A test that needs more than Python says it by a marker (`root`, `containerd`, `go`, `kubernetes`, see pyproject.toml),
+or, for anything else, by the fixture `require`:
 
     def test_agreement(require: Callable[[object, str], None]) -> None:
         require(shutil.which("strace"), "strace is not installed")
@@ -21,6 +21,8 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+
+from tests.cluster import binaries
 
 CAP_SYS_ADMIN = 1 << 21  # linux/capability.h
 OLDEST_GO = (1, 25)  # containerd 2.x and runc 1.5 say so in their go.mod
@@ -70,7 +72,20 @@ def no_go() -> str | None:
     return None if new_enough else f"{wanted}, found: {told.strip() or 'nothing'}"
 
 
-ABSENT: dict[str, Callable[[], str | None]] = {"root": no_root, "containerd": no_containerd, "go": no_go}
+@cache
+def no_kubernetes() -> str | None:
+    """Return why no Kubernetes node of one's own can be started here."""
+    if not binaries.GIVEN and (reason := no_go()) is not None:
+        return f"{reason}, or OTEL_KERNEL_TESTS_KUBERNETES=<directory of kube-apiserver and kubelet>"
+    return no_containerd() if binaries.etcd() else "needs etcd (Debian: etcd-server)"
+
+
+ABSENT: dict[str, Callable[[], str | None]] = {
+    "root": no_root,
+    "containerd": no_containerd,
+    "go": no_go,
+    "kubernetes": no_kubernetes,
+}
 
 
 @pytest.fixture(scope="session")
