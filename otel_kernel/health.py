@@ -57,6 +57,8 @@ class Health:
     def __init__(self) -> None:
         self._lock = Lock()
         self._counts = dict.fromkeys(Counter, 0)
+        self._answers: dict[str, int] = {}
+        self._failures: dict[tuple[str, str], int] = {}
 
     def add(self, counter: Counter, count: int = 1) -> None:
         """Count further occurrences.
@@ -77,3 +79,23 @@ class Health:
         """Return all counters as they stand at one moment."""
         with self._lock:
             return MappingProxyType(dict(self._counts))
+
+    def answered(self, source: str) -> None:
+        """Count an answer of a source of identity."""
+        with self._lock:
+            self._answers[source] = self._answers.get(source, 0) + 1
+
+    def failed(self, source: str, kind: str) -> None:
+        """Count that a source of identity did not answer, or was not believed; `kind` is one of a few words."""
+        with self._lock:
+            self._failures[source, kind] = self._failures.get((source, kind), 0) + 1
+
+    def answers(self) -> Mapping[str, int]:
+        """Return how often each source of identity answered."""
+        with self._lock:
+            return MappingProxyType(dict(self._answers))
+
+    def failures(self) -> Mapping[tuple[str, str], int]:
+        """Return how often sources of identity failed, by source and kind."""
+        with self._lock:
+            return MappingProxyType(dict(self._failures))

@@ -3,14 +3,15 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from otel_kernel.births import completion, spans
+from otel_kernel.births import completion, spans, workload
 from otel_kernel.births.arguments import Command, Tool
 from otel_kernel.births.assembly_settings import AssemblySettings
-from otel_kernel.births.facts import ContainerFacts
+from otel_kernel.births.facts import ContainerFacts, PodEvents, PodFacts
 from otel_kernel.births.identity import Identity
 from otel_kernel.births.known import KnownContainers
+from otel_kernel.births.kubernetes_view import ConditionChange, EventsQuestion, KubernetesView
 from otel_kernel.births.lineage import Lineages
-from otel_kernel.births.model import NO_LOSS, Birth, CgroupStep, Completion, Pod, Unit
+from otel_kernel.births.model import NO_LOSS, Birth, CgroupStep, Completion, Kind, Pod, Unit
 from otel_kernel.births.open_births import OpenBirths
 from otel_kernel.births.ownership import Ownership
 from otel_kernel.births.register import PodRegister
@@ -36,6 +37,7 @@ class Counters:
     candidates_dropped: int
     daemon_calls_unmatched: int
     daemon_calls_dropped: int  # of these, for lack of room
+    contradicted: int  # pods on which Kubernetes was not believed
 
 
 class Assembly:
@@ -49,6 +51,7 @@ class Assembly:
         self._lineages = Lineages(self._unit_for, self._unit_in_cgroup)
         self._ownership = Ownership(self._pods, settings.daemon_calls_kept, settings.timeout_ns)
         self._known = KnownContainers()
+        self._view = KubernetesView(self._pods, self._known, settings.events_wait_ns)
         self._units: dict[str, Unit] = {}  # open ones, by container id
         self._unresolved: dict[Unit, None] = {}  # open ones that belong to no pod yet
         self._discarded: dict[Unit, None] = {}  # no births, but still running
@@ -64,17 +67,21 @@ class Assembly:
             CgroupWrite: self._cgroup_write,
             Loss: self._note_loss,
             ContainerFacts: self._facts,
+            PodFacts: self._pod_facts,
+            PodEvents: self._view.events,
         }
 
-    def feed(self, told: Event | ContainerFacts) -> None:
+    def feed(self, told: Event | ContainerFacts | PodFacts | PodEvents) -> None:
         """Take in one event or fact, in the order in which they were delivered."""
         self._handlers[type(told)](told)
 
-    def expect(self, pod_uid: str, container_names: frozenset[str]) -> None:
-        """Take in which containers a pod's spec has: its birth is `known` once all of them have started."""
-        pod = self._pods.find(pod_uid, None)
-        if pod is not None:
-            pod.expected = container_names
+    def take_questions(self) -> list[EventsQuestion]:
+        """Return of which pods Kubernetes' events are to be asked for; `PodEvents` are the answer."""
+        return self._view.take_questions()
+
+    def take_condition_changes(self) -> list[ConditionChange]:
+        """Return the conditions of pods that came after their birth was told."""
+        return self._view.take_changes()
 
     def due(self, now_ns: int) -> list[Trace]:
         """Return the traces of the births that are over by now (boot time), oldest first."""
@@ -82,7 +89,7 @@ class Assembly:
         traces = []
         for birth in self._births:
             at_ns, why = self._deadline(birth)
-            if at_ns <= now_ns:
+            if at_ns <= now_ns and not self._view.awaits_events(birth, now_ns):
                 traces.append(self._export(birth, why))
         too_old_ns = now_ns - self._settings.timeout_ns
         unresolved = [unit for unit in self._unresolved if unit.first_ns <= too_old_ns]
@@ -117,6 +124,7 @@ class Assembly:
             candidates_dropped=self._lineages.candidates_dropped,
             daemon_calls_unmatched=self._ownership.waiting.unmatched,
             daemon_calls_dropped=self._ownership.waiting.dropped,
+            contradicted=self._view.contradicted,
         )
 
     def _call(self, event: Call) -> None:
@@ -172,6 +180,12 @@ class Assembly:
         if unit is not None:
             self._settle(unit)
 
+    def _pod_facts(self, facts: PodFacts) -> None:
+        pod = self._view.told(facts)
+        # A doubted word says nothing of its containers either; of a pod that was not seen yet they will.
+        for told in workload.container_facts(facts) if pod is None or pod.doubt is None else ():
+            self._facts(told)
+
     def _facts_of_pod(self, facts: ContainerFacts, identity: Identity, *, before: bool) -> None:
         pod = self._pods.find(facts.pod_uid, None)
         if pod is None and before and facts.pod_uid is not None:
@@ -179,6 +193,7 @@ class Assembly:
         if pod is not None:
             pod.identity.learn(facts)
             pod.had_cgroup = pod.had_cgroup or before
+            self._view.judge(pod)
 
     def _unit_for(self, event: Exec, told: Command) -> Unit:
         if told.tool is Tool.VOLUMES:
@@ -244,15 +259,19 @@ class Assembly:
                 self._discard(unit)
         if pod is not None:
             self._ownership.named(pod)
+            self._view.judge(pod)
 
     def _begin_pod(self, facts: ContainerFacts, ns: int) -> Pod:
         pod = self._births.begin(facts, ns, self._unix_offset_ns(), self._loss)
         self._ownership.named(pod)
+        self._view.judge(pod)
         return pod
 
     def _deadline(self, birth: Birth) -> tuple[int, Completion]:
         settings = self._settings
-        return completion.deadline_ns(birth, settings.quiet_ns, settings.timeout_ns, lossy=self._is_lossy(birth))
+        lossy = self._is_lossy(birth)
+        at_ns, why = completion.deadline_ns(birth, settings.quiet_ns, settings.timeout_ns, lossy=lossy)
+        return max(at_ns, self._view.no_sooner_ns(birth)), why
 
     def _is_lossy(self, birth: Birth) -> bool:
         return self._loss.lost > birth.loss_before.lost
@@ -268,6 +287,8 @@ class Assembly:
         seen = spans.Seen(self._loss, self._lineages.service_of)
         trace = spans.build(birth, completed, self._settings, seen)
         self._births.close(birth, SpanLink(trace.trace_id, trace.spans[0].span_id, {}))
+        if birth.kind is Kind.BIRTH:
+            self._view.exported(birth.pod)
         for unit in birth.units:
             self._release(unit)
         self._exported += 1

@@ -15,10 +15,11 @@ class AssemblySettings:
     quiet_ns: int = 5 * _SECOND
     timeout_ns: int = 600 * _SECOND
     calls: Literal["spans", "folded"] = "spans"
-    services: Literal["component", "single"] = "component"
+    services: Literal["component", "single", "workload"] = "component"
     arguments: Arguments = "off"
     service_name: str = "otel-kernel"
     node_name: str | None = None
     started_ns: int = 0  # boot time at which observation began; facts not younger tell what was there before
+    events_wait_ns: int = 0  # how long a birth that is over waits for Kubernetes' events; 0: they are not asked for
     cgroup_writes_known: bool = True
     daemon_calls_kept: int = 4096

@@ -121,9 +121,15 @@ def of_container(container: Identity, pod: Bag, runtime_name: str | None) -> Bag
         "k8s.container.name": container.container_name,
         "container.id": container.container_id,
         "container.image.name": container.image_name,
+        "container.image.id": container.image_id,
         "container.runtime.name": container.runtime_name or runtime_name,
     }
-    return pod | {name: text(value) for name, value in told.items() if value}
+    bag = pod | {name: text(value) for name, value in told.items() if value}
+    if container.image_digests:
+        bag["container.image.repo_digests"] = tuple(text(digest) for digest in container.image_digests)
+    if container.restart_count is not None:
+        bag["k8s.container.restart_count"] = container.restart_count
+    return bag
 
 
 def _add_result(bag: Bag, return_value: int | None) -> None:

@@ -71,6 +71,20 @@ def duration(birth: Birth) -> Bag:
     return {_PREFIX + "duration": (max(entries) - birth.first_ns) / 1e9} if entries else {}
 
 
+def since_scheduled(birth: Birth) -> Bag:
+    """Return the time from the pod's binding to this node to its first event, in seconds.
+
+    Kubernetes tells the first in whole seconds: so much of it is not known. Nothing where it was not bound by the API
+    (a static pod, one that was created with its node's name): then the kubelet sets that condition, later.
+    """
+    conditions = birth.pod.word.conditions if birth.pod.word is not None else ()
+    bound = next((each.unix_ns for each in conditions if each.type == "PodScheduled" and each.status == "True"), None)
+    first_unix_ns = birth.first_ns + birth.unix_offset_ns
+    if bound is None or bound > first_unix_ns:
+        return {}
+    return {_PREFIX + "scheduled_to_first_event": (first_unix_ns - bound) / 1e9}
+
+
 def _calls(birth: Birth) -> Iterator[Call]:
     for unit in birth.units:
         for process in unit.processes:

@@ -8,7 +8,7 @@ _JUST_STARTED_NS = 10_000_000_000
 
 def is_known(birth: Birth) -> bool:
     """Return whether every container of the pod's spec has started."""
-    expected = birth.pod.expected
+    expected = birth.pod.expected if birth.kind is Kind.BIRTH else None
     if not expected:
         return False
     started = {unit.identity.container_name for unit in birth.containers if unit.entry is not None}
@@ -25,7 +25,7 @@ def may_be_quiet(birth: Birth, *, lossy: bool) -> bool:
     if birth.cgroup_removed:
         return True
     failed = any(unit.has_ended for unit in birth.containers)
-    if birth.pod.expected and not is_known(birth):
+    if birth.kind is Kind.BIRTH and birth.pod.expected and not is_known(birth):
         return failed
     begun = birth.units if birth.kind is Kind.SANDBOX_RESTART else birth.containers
     return failed or any(unit.entry is not None or unit.has_ended for unit in begun)

@@ -3,7 +3,7 @@
 from collections import OrderedDict
 
 from otel_kernel.births.facts import ContainerFacts
-from otel_kernel.births.identity import Identity
+from otel_kernel.births.identity import RANKS, Identity
 
 _IDENTITIES_KEPT = 2048
 _CGROUPS_KEPT = 4096
@@ -35,6 +35,12 @@ class KnownContainers:
         if len(self._identities) > _IDENTITIES_KEPT:
             self._identities.popitem(last=False)
         return identity
+
+    def pod_of(self, container_id: str) -> str | None:
+        """Return the UID of the pod that a container's cgroup or bundle proves it to be in."""
+        identity = self._identities.get(container_id)
+        proven = identity is not None and identity.rank_of("pod_uid") >= RANKS["oci-bundle"]
+        return identity.pod_uid if identity is not None and proven else None
 
     def in_cgroup(self, cgroup_id: int) -> tuple[str | None, str | None]:
         """Return the pod's UID and the container's id of a cgroup; no container: the pod's own."""

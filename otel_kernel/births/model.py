@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from otel_kernel.births.arguments import BIRTH_VERBS, Tool
+from otel_kernel.births.facts import Condition, PodEvents, PodFacts
 from otel_kernel.births.identity import Identity
 from otel_kernel.births.process import Process
 from otel_kernel.births.trace import SpanLink
@@ -137,7 +138,17 @@ class Pod:
     had_cgroup: bool = False  # its cgroup was there before this agent began
     had_containers: bool = False
     is_gone: bool = False  # its cgroup was removed
-    expected: frozenset[str] | None = None  # names of the containers in its spec, once known
+    told: PodFacts | None = None  # by Kubernetes
+    doubt: str | None = None  # why that is not believed
+    expected: frozenset[str] | None = None  # names of the containers in its spec, once known and believed
+    conditions_told: frozenset[Condition] = frozenset()  # on the root, or since
+    asked_ns: int | None = None  # when its events were asked for
+    events: PodEvents | None = None
+
+    @property
+    def word(self) -> PodFacts | None:
+        """What Kubernetes says of it, as far as it is believed."""
+        return self.told if self.doubt is None else None
 
     @property
     def is_old(self) -> bool:

@@ -2,23 +2,25 @@
 
 import json
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, fields
+from dataclasses import MISSING, Field, asdict, fields
 from enum import IntEnum
 from types import NoneType, UnionType
 from typing import Any, TypeAlias, get_args, get_origin, get_type_hints
 
-from otel_kernel.births.facts import ContainerFacts
+from otel_kernel.births.facts import ContainerFacts, PodEvents, PodFacts
 from otel_kernel.kernel.events import Call, CgroupChange, CgroupWrite, End, Event, Exec, Fork, Loss, Wait
 
-Recorded: TypeAlias = Event | ContainerFacts
+Facts: TypeAlias = ContainerFacts | PodFacts | PodEvents
+Recorded: TypeAlias = Event | Facts
+_FACTS = (ContainerFacts, PodFacts, PodEvents)
 _TYPES: dict[str, type] = {
-    kind.__name__: kind for kind in (Fork, Exec, End, Call, Wait, CgroupChange, CgroupWrite, Loss, ContainerFacts)
+    kind.__name__: kind for kind in (Fork, Exec, End, Call, Wait, CgroupChange, CgroupWrite, Loss, *_FACTS)
 }
 
 
 def encode(told: Recorded) -> str:
     """Return one event or fact as a line of JSON, without its line feed."""
-    values = asdict(told) if isinstance(told, ContainerFacts) else told._asdict()
+    values = asdict(told) if isinstance(told, _FACTS) else told._asdict()
     return json.dumps({"type": type(told).__name__, **values}, separators=(",", ":"))
 
 
@@ -32,11 +34,13 @@ def decode(line: str) -> Recorded:
         raise ValueError(f"not a recorded event: no type of {', '.join(_TYPES)}")
     kind = _TYPES[said.pop("type")]
     readers = _READERS[kind]
-    if said.keys() != readers.keys():
-        differing = sorted(said.keys() ^ readers.keys())
+    # A recording may be older than what sources tell by now.
+    differing = sorted((said.keys() ^ readers.keys()) - (_LATER[kind] - said.keys()))
+    if differing:
         raise ValueError(f"not a recorded {kind.__name__}: fields missing or unknown: {', '.join(differing)[:200]}")
     values = {}
-    for name, read in readers.items():
+    for name in said:
+        read = readers[name]
         try:
             values[name] = read(said[name])
         except (TypeError, ValueError):
@@ -61,6 +65,9 @@ def _reader(hint: Any) -> Callable[[Any], Any]:  # noqa: ANN401  # a type hint m
         return lambda value: None if value is None else inner(value)
     if get_origin(hint) is tuple:
         return _tuple_reader(get_args(hint))
+    if issubclass(hint, tuple):
+        inside = _tuple_reader(tuple(get_type_hints(hint).values()))
+        return lambda value: hint(*inside(value))
     if issubclass(hint, IntEnum):
         return lambda value: hint(_exactly(int, value))
     return lambda value: _exactly(hint, value)
@@ -81,9 +88,17 @@ def _exactly(kind: type, value: Any) -> Any:  # noqa: ANN401  # whatever JSON ho
 
 
 def _readers(kind: type) -> dict[str, Callable[[Any], Any]]:
-    names = [field.name for field in fields(kind)] if kind is ContainerFacts else list(kind._fields)  # type: ignore[attr-defined]
+    names = [field.name for field in fields(kind)] if kind in _FACTS else list(kind._fields)  # type: ignore[attr-defined]
     hints = get_type_hints(kind)
     return {name: _reader(hints[name]) for name in names}
 
 
+def _has_default(field: Field[Any]) -> bool:
+    return field.default is not MISSING
+
+
 _READERS = {kind: _readers(kind) for kind in _TYPES.values()}
+_LATER = {
+    kind: frozenset(field.name for field in fields(kind) if _has_default(field)) if kind in _FACTS else frozenset()
+    for kind in _TYPES.values()
+}

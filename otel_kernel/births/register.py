@@ -2,6 +2,7 @@
 
 from collections import OrderedDict, deque
 
+from otel_kernel.births.facts import PodFacts
 from otel_kernel.births.identity import Identity
 from otel_kernel.births.model import Pod
 
@@ -16,6 +17,7 @@ class PodRegister:
         self._by_uid: OrderedDict[str, Pod] = OrderedDict()
         self._by_sandbox: OrderedDict[str, Pod] = OrderedDict()
         self._removed: deque[Pod] = deque()
+        self._announced: OrderedDict[str, PodFacts] = OrderedDict()  # by UID: nothing of them was seen here yet
 
     def find(self, pod_uid: str | None, sandbox_id: str | None) -> Pod | None:
         """Return the pod with this UID, or else with this sandbox."""
@@ -45,6 +47,19 @@ class PodRegister:
         self._index(pod)
         return pod, same
 
+    def told(self, facts: PodFacts) -> Pod | None:
+        """Take in what Kubernetes says of a pod, and return it; None while nothing of it was seen here."""
+        pod = self._by_uid.get(facts.pod_uid)
+        if pod is not None:
+            pod.told = facts
+        elif facts.is_deleted:
+            self._announced.pop(facts.pod_uid, None)
+        else:
+            self._announced[facts.pod_uid] = facts
+            if len(self._announced) > _PODS_KEPT:
+                self._announced.popitem(last=False)
+        return pod
+
     def removed(self, pod: Pod) -> None:
         """Remember a pod whose cgroup is gone for a little longer."""
         pod.is_gone = True
@@ -63,11 +78,13 @@ class PodRegister:
         pod.was_born = pod.was_born or same.was_born
         pod.had_cgroup = pod.had_cgroup or same.had_cgroup
         pod.had_containers = pod.had_containers or same.had_containers
+        pod.told = pod.told or same.told
 
     def _index(self, pod: Pod) -> None:
         if pod.identity.pod_uid:
             self._by_uid[pod.identity.pod_uid] = pod
             self._by_uid.move_to_end(pod.identity.pod_uid)
+            pod.told = self._announced.pop(pod.identity.pod_uid, None) or pod.told
         for sandbox_id in pod.sandbox_ids:
             self._by_sandbox[sandbox_id] = pod
             self._by_sandbox.move_to_end(sandbox_id)

@@ -2,10 +2,10 @@
 
 import hashlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from otel_kernel.births import attributes, certificate, status, steps, tree
+from otel_kernel.births import attributes, certificate, status, steps, tree, workload
 from otel_kernel.births.assembly_settings import AssemblySettings
 from otel_kernel.births.attributes import Bag
 from otel_kernel.births.model import Birth, Completion, Kind, Unit
@@ -88,9 +88,10 @@ def _root(birth: Birth, units: list[Node], service: str) -> Node:
         root.name = str(birth.kind)
         return root
     end_ns = birth.first_ns if units else max((step.ns for step in birth.cgroup_steps), default=birth.first_ns)
-    return Node(
-        str(birth.kind), birth.first_ns, end_ns, service, {"otel_kernel.level": "birth"}, "birth", children=units
-    )
+    owner = workload.owner_name(birth.pod.word)
+    name = f"{birth.kind} {owner}" if owner else str(birth.kind)
+    bag = {"otel_kernel.level": "birth"} | certificate.since_scheduled(birth)
+    return Node(name, birth.first_ns, end_ns, service, bag, "birth", children=units)
 
 
 def _add_reason(root: Node, birth: Birth, failures: dict[Unit, str]) -> None:
@@ -110,18 +111,39 @@ def _add_steps(root: Node, birth: Birth, units: list[tuple[Unit, Node]]) -> None
 
 
 def _trace(root: Node, birth: Birth, completed: Completion, settings: AssemblySettings) -> Trace:
-    pod = attributes.of_pod(birth.pod.identity, settings.node_name)
-    runtime = birth.pod.identity.runtime_name
+    pod, containers = _resources(birth, settings)
+    identifier = _trace_id(birth, completed)
+    service = settings.service_name if settings.services == "single" else None
+    if settings.services == "workload":
+        service = str(pod.pop("service.name", settings.service_name))
+        for container in containers.values():
+            container.pop("service.name", None)
+    spans = _Writer(identifier, birth.unix_offset_ns, service).spans(root, tuple(_links(birth)))
+    return Trace(identifier, SCOPE, tuple(spans), pod, containers)
+
+
+def _resources(birth: Birth, settings: AssemblySettings) -> tuple[Bag, dict[str, Bag]]:
+    word, identity = birth.pod.word, birth.pod.identity
+    pod = attributes.of_pod(identity, settings.node_name) | (workload.of_pod(word) if word is not None else {})
     containers = {
-        unit.identity.container_id: attributes.of_container(unit.identity, pod, runtime)
+        unit.identity.container_id: attributes.of_container(unit.identity, pod, identity.runtime_name)
         for unit in birth.containers
         if unit.identity.container_id
     }
-    identifier = _trace_id(birth, completed)
-    links = (birth.pod.root,) if birth.kind is not Kind.BIRTH and birth.pod.root else ()
-    service = settings.service_name if settings.services == "single" else None
-    spans = _Writer(identifier, birth.unix_offset_ns, service).spans(root, links)
-    return Trace(identifier, SCOPE, tuple(spans), pod, containers)
+    if settings.services == "workload":
+        containers = {each: bag | workload.service(word, bag) for each, bag in containers.items()}
+        pod |= workload.service(word, pod)
+    return pod, containers
+
+
+def _links(birth: Birth) -> Iterator[SpanLink]:
+    if birth.kind is not Kind.BIRTH:
+        if birth.pod.root is not None:
+            yield birth.pod.root
+        return
+    created_in = workload.link(birth.pod.word)
+    if created_in is not None:
+        yield created_in
 
 
 def _trace_id(birth: Birth, completed: Completion) -> bytes:

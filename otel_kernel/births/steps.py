@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from otel_kernel.births.model import Birth, Unit
+from otel_kernel.births.model import Birth, Kind, Unit
 from otel_kernel.births.process import CLONES, EXECS
 from otel_kernel.births.tree import MOUNTS, Moment, Node
 
@@ -21,6 +21,7 @@ class _Step(NamedTuple):
 def of(birth: Birth, units: list[tuple[Unit, Node]]) -> tuple[list[Moment], int]:
     """Return the steps of a birth in the order of time, and how many there was no room for."""
     steps = [step for unit, node in units for step in _of_unit(unit, node)]
+    steps += _of_kubernetes(birth)
     names = {unit.identity.container_id: unit.name for unit in birth.units}
     for changed in birth.cgroup_steps:
         whose = names.get(changed.container_id, "container") if changed.container_id else "pod"
@@ -44,6 +45,19 @@ def _of_unit(unit: Unit, node: Node) -> Iterator[_Step]:
         first[family] = min(first.get(family, call.start_ns), call.start_ns)
     for family, ns in first.items():
         yield _Step(2, ns, f"{unit.name}: {family}")
+
+
+def _of_kubernetes(birth: Birth) -> Iterator[_Step]:
+    """Yield what Kubernetes itself says, in its whole seconds."""
+    word, events, offset_ns = birth.pod.word, birth.pod.events, birth.unix_offset_ns
+    if birth.kind is not Kind.BIRTH or word is None:
+        return
+    for condition in word.conditions:
+        reason = f" ({condition.reason})" if condition.reason else ""
+        yield _Step(1, condition.unix_ns - offset_ns, f"condition {condition.type}: {condition.status}{reason}")
+    for event in events.events if events is not None else ():
+        times = f" ({event.times} times)" if event.times > 1 else ""
+        yield _Step(1, event.unix_ns - offset_ns, f"event {event.reason}: {event.message}{times}")
 
 
 def _family(name: str) -> str:

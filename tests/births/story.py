@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from otel_kernel.births.assembly import Assembly, AssemblySettings
-from otel_kernel.births.facts import ContainerFacts
+from otel_kernel.births.facts import ContainerFacts, PodContainer, PodFacts
 from otel_kernel.births.recording import Recorded
 from otel_kernel.births.trace import Span, Trace
 from otel_kernel.kernel.events import (
@@ -348,6 +348,13 @@ class Story:
     def cgroup_write(self, path: str) -> None:
         """Let a daemon write to a cgroup's file."""
         self.events.append(CgroupWrite(self.now, *CONTAINERD, 104, path))
+
+
+def pod_facts(*names: str, **more: object) -> PodFacts:
+    """Return the API server's word on the story's pod, with regular containers of these names."""
+    containers = tuple(PodContainer(name, "regular", None) for name in names)
+    told: dict[str, object] = {"ns": 1_000 * SECOND, "source": "kube-api", "pod_uid": UID, "pod_name": "web"}
+    return PodFacts(**{**told, "namespace": "shop", "containers": containers, **more})  # type: ignore[arg-type]
 
 
 def overlay(identifier: str) -> str:

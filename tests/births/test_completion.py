@@ -6,7 +6,7 @@ from otel_kernel.births.assembly import Assembly, AssemblySettings
 from otel_kernel.births.trace import Trace
 from otel_kernel.kernel.events import Loss, Role
 from tests.births import invariants
-from tests.births.story import OFFSET, SANDBOX, SECOND, STATE, UID, Story, assemble, container_id, feed, only
+from tests.births.story import OFFSET, SANDBOX, SECOND, STATE, UID, Story, assemble, container_id, feed, only, pod_facts
 
 COMPLETION = "otel_kernel.birth.completion"
 COMPLETE = "otel_kernel.birth.complete"
@@ -113,10 +113,8 @@ def test_a_birth_is_known_when_all_of_the_spec_has_started() -> None:
     story.born_container("one")
     story.born_container("two")
     assembly = Assembly(AssemblySettings(), lambda: OFFSET)
-    assembly.feed(story.events[0])
-    assembly.feed(story.events[1])
-    assembly.expect(UID, frozenset({"one", "two"}))
-    assert feed(assembly, story.events[2:]) == []
+    assembly.feed(pod_facts("one", "two"))
+    assert feed(assembly, story.events) == []
     (told,) = assembly.due(story.now)
     assert root(told)[COMPLETION] == "known"
     assert root(told)[COMPLETE] is True
@@ -127,9 +125,8 @@ def test_quiet_waits_for_the_containers_of_the_spec() -> None:
     story = Story().pod_cgroup().born_sandbox()
     story.born_container("one")
     assembly = Assembly(AssemblySettings(), lambda: OFFSET)
-    feed(assembly, story.events[:2])
-    assembly.expect(UID, frozenset({"one", "two"}))
-    feed(assembly, story.events[2:])
+    feed(assembly, story.events)
+    assembly.feed(pod_facts("one", "two"))
     assert assembly.due(story.now + 60 * SECOND) == []
 
 

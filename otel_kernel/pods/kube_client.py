@@ -1,0 +1,181 @@
+"""The API server through Kubernetes' official client: what this agent asks of it, and how it fails.
+
+The client is imported here and only when an API server is asked: it takes a second and some 40 MB. Objects are taken as
+JSON, not as the client's models: a pod's model would cost more than everything else that is kept of it.
+"""
+
+import json
+import os
+import ssl
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any
+
+from otel_kernel.pods import asking
+
+CONNECT_LIMIT_S = 5.0
+ANSWER_LIMIT_S = 60.0  # an API server under load may be slow; nobody waits for it here
+LOOK_UP_LIMIT_S = 10.0
+LONGEST_BYTES = 64 << 20  # of an answer
+LONGEST_POD_BYTES = 8 << 20  # etcd takes objects of 1.5 MiB
+PAGE = 250
+
+UNAUTHORIZED, FORBIDDEN, GONE = 401, 403, 410
+_KINDS = {UNAUTHORIZED: "unauthorized", FORBIDDEN: "forbidden", 404: "not_found", GONE: "gone", 429: "busy"}
+
+# Owners that are controlled themselves: group, version and plural of what is asked for the one above.
+CONTROLLED = {"ReplicaSet": ("apps", "v1", "replicasets"), "Job": ("batch", "v1", "jobs")}
+
+
+class KubeError(Exception):
+    """The API server did not do what was asked. `kind` is one of a few words, the message one line."""
+
+    def __init__(self, kind: str, words: str) -> None:
+        super().__init__(words)
+        self.kind = kind
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Objects of a list, and from which version on changes of them can be watched."""
+
+    items: tuple[object, ...]
+    version: str
+
+
+def is_configured(environ: Mapping[str, str] = os.environ) -> bool:
+    """Whether it is known which API server to ask: by KUBECONFIG, or as a pod's service account."""
+    return bool(environ.get("KUBECONFIG") or environ.get("KUBERNETES_SERVICE_HOST"))
+
+
+class KubeClient:
+    """One connection, with the credentials that were there when it was made. Not for several threads at once."""
+
+    def __init__(self) -> None:
+        """Read configuration and credentials. Raises KubeError."""
+        from kubernetes import client, config  # noqa: PLC0415 - see above
+        from urllib3.exceptions import HTTPError  # noqa: PLC0415
+
+        configuration = client.Configuration()
+        try:
+            if os.environ.get("KUBECONFIG"):
+                config.load_kube_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
+            else:
+                config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
+        except (config.ConfigException, OSError, ValueError, TypeError, KeyError) as error:
+            raise KubeError("configuration", f"no way to the API server: {error}") from None
+        configuration.retries = False  # when to try again is decided by who asks
+        self._client = client.ApiClient(configuration)
+        self._client.user_agent = "otel-kernel"
+        # Its types say models; asked for without them it returns the answer of urllib3.
+        self._core: Any = client.CoreV1Api(self._client)
+        self._custom: Any = client.CustomObjectsApi(self._client)
+        self._api_error = client.ApiException
+        self._failures: tuple[type[Exception], ...] = (client.ApiException, HTTPError, OSError, ValueError)
+
+    def close(self) -> None:
+        """Close its connections."""
+        self._client.rest_client.pool_manager.clear()
+
+    def pods(self, node: str, version: str | None) -> Page:
+        """Return the pods of the node; version `0`: as the server remembers them. Raises KubeError."""
+        items: list[object] = []
+        more: str | None = None
+        while True:
+            # A page that goes on where another ended has that one's version.
+            of_version = {"resource_version": version} if version and not more else {}
+            following = {"_continue": more} if more else {}
+            options = {"field_selector": _on(node), "limit": PAGE, **of_version, **following}
+            answer = self._ask(self._core.list_pod_for_all_namespaces, ANSWER_LIMIT_S, **options)
+            items += _list(answer.get("items"))
+            metadata = _dict(answer.get("metadata"))
+            more = metadata.get("continue") or None
+            if more is None:
+                return Page(tuple(items), str(metadata.get("resourceVersion") or ""))
+
+    def watch(self, node: str, version: str, limit_s: int, silence_s: float) -> Iterator[tuple[str, object]]:
+        """Yield what changes from a version on: ADDED, MODIFIED, DELETED or BOOKMARK, and the object.
+
+        Ends after some `limit_s`. Raises KubeError; of kind `gone` when that version is too old, `silent` when nothing
+        came for `silence_s`: bookmarks come about once a minute.
+        """
+        options = {
+            "field_selector": _on(node),
+            "resource_version": version,
+            "watch": True,
+            "allow_watch_bookmarks": True,
+            "timeout_seconds": limit_s,
+        }
+        try:
+            answer = self._core.list_pod_for_all_namespaces(
+                **options, _preload_content=False, _request_timeout=(CONNECT_LIMIT_S, silence_s)
+            )
+            with closing(answer):
+                for line in asking.lines(answer.stream(), LONGEST_POD_BYTES):
+                    told = _dict(json.loads(line))
+                    if told.get("type") == "ERROR":
+                        raise _status_error(_dict(told.get("object")))
+                    yield str(told.get("type")), told.get("object")
+        except self._failures as error:
+            raise self._explained(error) from None
+
+    def node(self, name: str) -> Mapping[str, Any]:
+        """Return a node's object. Raises KubeError."""
+        return self._ask(self._core.read_node, LOOK_UP_LIMIT_S, name=name)
+
+    def owner(self, kind: str, namespace: str, name: str) -> Mapping[str, Any]:
+        """Return an object that controls a pod and may be controlled itself. Raises KubeError."""
+        group, version, plural = CONTROLLED[kind]
+        where = {"group": group, "version": version, "namespace": namespace, "plural": plural, "name": name}
+        return self._ask(self._custom.get_namespaced_custom_object, LOOK_UP_LIMIT_S, **where)
+
+    def events(self, namespace: str, pod_uid: str) -> Mapping[str, Any]:
+        """Return the list of the events of a pod. Raises KubeError."""
+        options = {"namespace": namespace, "field_selector": f"involvedObject.uid={pod_uid}", "limit": PAGE}
+        return self._ask(self._core.list_namespaced_event, LOOK_UP_LIMIT_S, **options)
+
+    def _ask(self, call: Any, limit_s: float, **options: object) -> dict[str, Any]:  # noqa: ANN401 - no types
+        try:
+            answer = call(**options, _preload_content=False, _request_timeout=(CONNECT_LIMIT_S, limit_s))
+            with closing(answer):
+                content = answer.read(LONGEST_BYTES + 1)
+            if len(content) > LONGEST_BYTES:
+                raise KubeError("too_large", f"an answer of more than {LONGEST_BYTES} bytes")
+            return _dict(json.loads(content))
+        except self._failures as error:
+            raise self._explained(error) from None
+
+    def _explained(self, error: Exception) -> KubeError:
+        if isinstance(error, self._api_error):
+            status = int(getattr(error, "status", None) or 0)
+            return KubeError(_kind(status), f"the API server says {status} {getattr(error, 'reason', '')}")
+        if isinstance(error, ValueError) and not isinstance(error, OSError):
+            return KubeError("malformed", f"the API server answers what is no JSON: {error}"[:200])
+        words = f"{type(error).__name__}: {error}"
+        if isinstance(error, TimeoutError) or "timed out" in str(error):
+            return KubeError("timeout", f"the API server does not answer in time: {words}")
+        if isinstance(error, ssl.SSLError) or "SSL" in str(error):
+            return KubeError("tls", f"the API server is not trusted: {words}")
+        return KubeError("unreachable", f"the API server cannot be reached: {words}")
+
+
+def _status_error(status: Mapping[str, Any]) -> KubeError:
+    code = status.get("code")
+    return KubeError(_kind(code if isinstance(code, int) else 0), f"the API server ends the watch: {code}")
+
+
+def _kind(status: int) -> str:
+    return _KINDS.get(status, "refused" if status else "malformed")
+
+
+def _on(node: str) -> str:
+    return f"spec.nodeName={node}"
+
+
+def _dict(value: object) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _list(value: object) -> list[object]:
+    return value if isinstance(value, list) else []
