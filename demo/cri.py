@@ -43,9 +43,13 @@ class Cri:
         request = message.RunPodSandboxRequest(config=self._sandbox(pod), runtime_handler=pod.runtime_handler)
         return str(self._runtime.RunPodSandbox(request, timeout=CALL_LIMIT_S).pod_sandbox_id)
 
-    def remove_sandbox(self, sandbox_id: str) -> None:
-        """Stop and remove the sandbox and every container in it."""
+    def stop_sandbox(self, sandbox_id: str) -> None:
+        """End the sandbox and every container in it."""
         self._runtime.StopPodSandbox(message.StopPodSandboxRequest(pod_sandbox_id=sandbox_id), timeout=CALL_LIMIT_S)
+
+    def remove_sandbox(self, sandbox_id: str) -> None:
+        """End and remove the sandbox and every container in it."""
+        self.stop_sandbox(sandbox_id)
         self._runtime.RemovePodSandbox(message.RemovePodSandboxRequest(pod_sandbox_id=sandbox_id), timeout=CALL_LIMIT_S)
 
     def sandboxes(self) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from typing import IO, Protocol
 from otel_kernel import ebpf, host_files
 from otel_kernel.births import recording
 from otel_kernel.births.assembly import AssemblySettings
+from otel_kernel.births.kubernetes_view import ConditionChange, EventsQuestion
 from otel_kernel.births.trace import Trace
 from otel_kernel.ebpf_source import EbpfSource, Recorder
 from otel_kernel.file_source import FileSource
@@ -24,10 +25,13 @@ from otel_kernel.kernel.probes import Loading, ProbesError
 from otel_kernel.metrics.agent_row import SourceFigures
 from otel_kernel.metrics.catalogue import EVENTS
 from otel_kernel.metrics.collection import Collection, Plan
+from otel_kernel.metrics.conditions import condition_event
 from otel_kernel.metrics.samples import Source as Meter
 from otel_kernel.node import procfs
 from otel_kernel.outputs import Outputs
 from otel_kernel.periodic_reader import PeriodicReader
+from otel_kernel.pod_sources import PodSources, asks_events
+from otel_kernel.pods.answers import Answer
 from otel_kernel.pods.directory import Directory
 from otel_kernel.settings import Settings
 from otel_kernel.telemetry.encode import Host
@@ -57,6 +61,15 @@ class Source(Protocol):
     @property
     def meters(self) -> Sequence[Meter]:
         """What counts in the kernel for metrics."""
+
+    def learn(self, answers: Sequence[Answer]) -> None:
+        """Take in what sources with threads of their own have learnt."""
+
+    def take_questions(self) -> list[EventsQuestion]:
+        """Return of which pods Kubernetes' events are wanted."""
+
+    def take_condition_changes(self) -> list[ConditionChange]:
+        """Return the conditions of pods that came after their birth was told."""
 
     def traces(self) -> list[Trace]:
         """Return the births that are over."""
@@ -90,9 +103,11 @@ def run(settings: Settings) -> int:
         except (EndpointError, ProbesError, OSError) as error:
             return refuse(str(error))
         reader = PeriodicReader(collection, outputs, settings.metrics.interval_ms * 1_000_000)
+        asked = PodSources(settings, health)
+        stack.callback(asked.close)
         be_prompt()
         say(f"ready: {words}")
-        observe(source, reader, outputs, stop_fd)
+        observe(source, reader, asked, outputs, stop_fd)
     sum_up(health)
     return 0
 
@@ -103,7 +118,7 @@ def sum_up(health: Health) -> None:
     log.info("counted: %s", ", ".join(f"{name} {count}" for name, count in counted.items()) or "nothing")
 
 
-def observe(source: Source, reader: PeriodicReader, outputs: Outputs, stop_fd: int) -> None:
+def observe(source: Source, reader: PeriodicReader, asked: PodSources, outputs: Outputs, stop_fd: int) -> None:
     """Send each birth when it is over and what is measured when it is time, until a signal comes; then what is left."""
 
     def send(traces: list[Trace]) -> None:
@@ -112,12 +127,15 @@ def observe(source: Source, reader: PeriodicReader, outputs: Outputs, stop_fd: i
             reader.born(trace)
 
     with select.epoll() as waiting:
-        for fd in (source.fileno(), reader.fileno(), stop_fd):
+        for fd in (source.fileno(), reader.fileno(), asked.fileno(), stop_fd):
             waiting.register(fd, select.EPOLLIN)
         while not any(
             fd == stop_fd for fd, _ in waiting.poll(wait_s(source.next_deadline_ns, reader.next_deadline_ns))
         ):
+            source.learn(asked.take())
             send(source.traces())
+            asked.ask(source.take_questions())
+            outputs.send_events([condition_event(change) for change in source.take_condition_changes()])
             reader.work()
     send(source.stop())
     reader.stop()
@@ -180,6 +198,7 @@ def assembly_settings(settings: Settings) -> AssemblySettings:
         service_name=settings.resource.service,
         node_name=settings.resource.node_name,
         started_ns=boot_ns(),
+        asks_events=asks_events(settings),
     )
 
 

@@ -2,11 +2,12 @@
 
 import logging
 import posixpath
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from otel_kernel.births.assembly import Assembly, AssemblySettings
 from otel_kernel.births.facts import ContainerFacts
+from otel_kernel.births.kubernetes_view import ConditionChange, EventsQuestion
 from otel_kernel.births.trace import Trace
 from otel_kernel.health import Counter, Health
 from otel_kernel.host_files import HostFiles
@@ -20,7 +21,8 @@ from otel_kernel.metrics.life_source import LifeSource
 from otel_kernel.metrics.samples import Source as Meter
 from otel_kernel.node import cgroupfs, procfs
 from otel_kernel.node.watch import CgroupSeen
-from otel_kernel.pods import cgroup_path, existing
+from otel_kernel.pods import cgroup_path, existing, oci_bundle
+from otel_kernel.pods.answers import Answer
 from otel_kernel.pods.directory import Directory
 from otel_kernel.pods.identity import Identifier
 
@@ -28,7 +30,7 @@ log = logging.getLogger(__name__)
 
 COUNT_INTERVAL_NS = 1_000_000_000  # and before a birth is told: its ledger must be whole
 
-Recorder = Callable[[Event | ContainerFacts], None]
+Recorder = Callable[[Event | Answer], None]
 
 
 def attach(probes: Probes) -> None:
@@ -147,6 +149,19 @@ class EbpfSource:
         """When a birth may be due, in boot time."""
         return self._assembly.next_deadline_ns
 
+    def learn(self, answers: Iterable[Answer]) -> None:
+        """Take in what sources with threads of their own have learnt."""
+        for told in answers:
+            self._feed(told)
+
+    def take_questions(self) -> list[EventsQuestion]:
+        """Return of which pods Kubernetes' events are wanted."""
+        return self._assembly.take_questions()
+
+    def take_condition_changes(self) -> list[ConditionChange]:
+        """Return the conditions of pods that came after their birth was told."""
+        return self._assembly.take_condition_changes()
+
     def traces(self) -> list[Trace]:
         """Take in what the kernel told and return the births that are over."""
         self._drain()
@@ -200,14 +215,14 @@ class EbpfSource:
             self._directory.reconcile(cgroupfs.walk(self._host.hierarchy, cgroup_path.may_hold_pods), boot_ns())
         self._count()
 
-    def _feed(self, told: Event | ContainerFacts) -> None:
+    def _feed(self, told: Event | Answer) -> None:
         if self._record:
             self._record(told)
         self._directory.feed(told)
         self._assembly.feed(told)
         if isinstance(told, Call) and told.unread:
             self._health.add(Counter.STRINGS_UNREAD, told.unread)
-        elif isinstance(told, ContainerFacts) and told.failure:
+        elif isinstance(told, ContainerFacts) and told.source == oci_bundle.SOURCE and told.failure:
             self._health.add(Counter.BUNDLES_UNREADABLE)
 
     def _losses(self) -> Iterator[Loss]:

@@ -1,9 +1,12 @@
 """Births without eBPF: directories and /proc -> sightings -> traces. They say less, and say so by their scope."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
+from otel_kernel.births import workload
 from otel_kernel.births.assembly import AssemblySettings
+from otel_kernel.births.facts import ContainerFacts, PodFacts
 from otel_kernel.births.from_files import FileBirths
+from otel_kernel.births.kubernetes_view import ConditionChange, EventsQuestion
 from otel_kernel.births.trace import Trace
 from otel_kernel.health import Counter, Health
 from otel_kernel.host_files import HostFiles
@@ -12,6 +15,7 @@ from otel_kernel.metrics.agent_row import SourceFigures
 from otel_kernel.metrics.samples import Source as Meter
 from otel_kernel.node import cgroupfs, watch
 from otel_kernel.pods import cgroup_path
+from otel_kernel.pods.answers import Answer
 from otel_kernel.pods.directory import Directory
 from otel_kernel.pods.identity import Identifier
 from otel_kernel.pods.sightings import LAYOUT, Sightings
@@ -40,6 +44,22 @@ class FileSource:
         """When a birth may be due or a program wants to be looked at, in boot time."""
         times = [at for at in (self._births.next_deadline_ns, self._watch.next_look_ns) if at is not None]
         return min(times, default=None)
+
+    def learn(self, answers: Iterable[Answer]) -> None:
+        """Take in what sources with threads of their own have learnt."""
+        for told in answers:
+            self._directory.feed(told)
+            for facts in workload.container_facts(told) if isinstance(told, PodFacts) else (told,):
+                if isinstance(facts, ContainerFacts):
+                    self._births.feed(facts)
+
+    def take_questions(self) -> list[EventsQuestion]:
+        """Return nothing: births from files do not wait for Kubernetes' events."""
+        return []
+
+    def take_condition_changes(self) -> list[ConditionChange]:
+        """Return nothing: births from files do not hold Kubernetes' conditions."""
+        return []
 
     def traces(self) -> list[Trace]:
         """Take in what has changed and return the births that are over."""

@@ -64,11 +64,11 @@ class Births:
         "spans",
         "a span for each call, or events of its process or group",
     )
-    services: Literal["component", "single"] = setting(
+    services: Literal["component", "single", "workload"] = setting(
         "OTEL_KERNEL_SERVICES",
-        one_of("component", "single"),
+        one_of("component", "single", "workload"),
         "component",
-        "a service.name for each component, or one for all",
+        "a service.name for each component, one for all, or service.* of the workload by the semantic conventions",
     )
     openat_spans: bool = setting(
         "OTEL_KERNEL_OPENAT_SPANS", values.ON_OFF, "off", "draw openat and openat2 too; they are counted anyway"
@@ -98,12 +98,15 @@ class Resource:
 
 @dataclass(frozen=True)
 class Kubernetes:
-    """What the API server is asked (not in this version)."""
+    """What Kubernetes is asked."""
 
     kubernetes: Literal["auto", "off"] = setting(
-        "OTEL_KERNEL_KUBERNETES", one_of("auto", "off"), "auto", "names of workloads"
+        "OTEL_KERNEL_KUBERNETES",
+        one_of("auto", "off"),
+        "auto",
+        "ask the API server of KUBECONFIG or the service account",
     )
-    events: bool = setting("OTEL_KERNEL_KUBERNETES_EVENTS", values.ON_OFF, "off", "conditions and events of pods")
+    events: bool = setting("OTEL_KERNEL_KUBERNETES_EVENTS", values.ON_OFF, "off", "list each pod's events once")
     labels: tuple[str, ...] = setting(
         "OTEL_KERNEL_LABELS", list_of(values.KUBERNETES_KEY), "", "labels to put on resources"
     )
@@ -236,8 +239,3 @@ def _notices(settings: Settings) -> Iterator[str]:
         for signal, exporter in settings.otlp.exporters.items():
             if exporter.wanted == "otlp" and not exporter.endpoint:
                 yield f"no OTEL_EXPORTER_OTLP_{signal}_ENDPOINT: {signal.lower()} are not sent by OTLP"
-    for group in (settings.kubernetes,):
-        for each in fields(group):
-            known, value = each.metadata["setting"], getattr(group, each.name)
-            if value not in (each.default, "off"):
-                yield f"{known.variables[0]} is set, but this version does not act on it"

@@ -51,7 +51,7 @@ class Assembly:
         self._lineages = Lineages(self._unit_for, self._unit_in_cgroup)
         self._ownership = Ownership(self._pods, settings.daemon_calls_kept, settings.timeout_ns)
         self._known = KnownContainers()
-        self._view = KubernetesView(self._pods, self._known, settings.events_wait_ns)
+        self._view = KubernetesView(self._pods, self._known, settings)
         self._units: dict[str, Unit] = {}  # open ones, by container id
         self._unresolved: dict[Unit, None] = {}  # open ones that belong to no pod yet
         self._discarded: dict[Unit, None] = {}  # no births, but still running
@@ -89,7 +89,7 @@ class Assembly:
         traces = []
         for birth in self._births:
             at_ns, why = self._deadline(birth)
-            if at_ns <= now_ns and not self._view.awaits_events(birth, now_ns):
+            if at_ns <= now_ns and not self._view.awaits_answers(birth, now_ns):
                 traces.append(self._export(birth, why))
         too_old_ns = now_ns - self._settings.timeout_ns
         unresolved = [unit for unit in self._unresolved if unit.first_ns <= too_old_ns]

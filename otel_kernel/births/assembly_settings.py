@@ -20,6 +20,7 @@ class AssemblySettings:
     service_name: str = "otel-kernel"
     node_name: str | None = None
     started_ns: int = 0  # boot time at which observation began; facts not younger tell what was there before
-    events_wait_ns: int = 0  # how long a birth that is over waits for Kubernetes' events; 0: they are not asked for
+    answers_wait_ns: int = 2 * _SECOND  # how long a birth that is over waits for what Kubernetes is being asked
+    asks_events: bool = False  # for each birth, Kubernetes' events of its pod
     cgroup_writes_known: bool = True
     daemon_calls_kept: int = 4096

@@ -85,6 +85,7 @@ class PodFacts:
     conditions: tuple[Condition, ...] = ()
     trace_parent: str | None = None  # W3C, of what created the pod
     is_deleted: bool = False
+    is_partial: bool = False  # more is being asked for: who owns the owner
 
 
 @dataclass(frozen=True, slots=True)

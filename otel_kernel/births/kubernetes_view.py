@@ -2,7 +2,9 @@
 
 from typing import NamedTuple
 
-from otel_kernel.births import workload
+from otel_kernel.births import attributes, workload
+from otel_kernel.births.assembly_settings import AssemblySettings
+from otel_kernel.births.attributes import Bag
 from otel_kernel.births.facts import Condition, ContainerFacts, PodEvents, PodFacts
 from otel_kernel.births.known import KnownContainers
 from otel_kernel.births.model import Birth, Kind, Pod
@@ -15,9 +17,10 @@ _CHANGES_KEPT = 1024
 class ConditionChange(NamedTuple):
     """A condition of a pod that came after its birth was told."""
 
-    pod: Pod
+    pod_uid: str
+    resource: Bag
     condition: Condition
-    root: SpanLink
+    root: SpanLink  # of that birth
 
 
 class EventsQuestion(NamedTuple):
@@ -30,10 +33,12 @@ class EventsQuestion(NamedTuple):
 class KubernetesView:
     """What is believed, what is asked, and what is to be told later."""
 
-    def __init__(self, pods: PodRegister, known: KnownContainers, events_wait_ns: int) -> None:
+    def __init__(self, pods: PodRegister, known: KnownContainers, settings: AssemblySettings) -> None:
         self._pods = pods
         self._known = known
-        self._events_wait_ns = events_wait_ns  # 0: they are not asked for
+        self._node_name = settings.node_name
+        self._answers_wait_ns = settings.answers_wait_ns
+        self._asks_events = settings.asks_events
         self._questions: list[EventsQuestion] = []
         self._changes: list[ConditionChange] = []
         self.contradicted = 0
@@ -70,27 +75,27 @@ class KubernetesView:
         )
         pod.expected = workload.expected(told)
 
-    def awaits_events(self, birth: Birth, now_ns: int) -> bool:
-        """Whether a birth that is over has yet to wait for its events. They are asked for once."""
+    def awaits_answers(self, birth: Birth, now_ns: int) -> bool:
+        """Whether a birth that is over has yet to wait for what is asked of Kubernetes. Events are asked for once."""
         pod = birth.pod
         uid, namespace = pod.identity.pod_uid, pod.identity.namespace
-        if (
-            not self._events_wait_ns
-            or birth.kind is not Kind.BIRTH
-            or pod.events is not None
-            or not uid
-            or not namespace
-        ):
+        if birth.kind is not Kind.BIRTH:
             return False
-        if pod.asked_ns is None:
-            pod.asked_ns = now_ns
-            self._questions.append(EventsQuestion(uid, namespace))
-        return now_ns < pod.asked_ns + self._events_wait_ns
+        if pod.waits_from_ns is None:
+            pod.waits_from_ns = now_ns
+            if self._asks_events and uid and namespace:
+                pod.wants_events = True
+                self._questions.append(EventsQuestion(uid, namespace))
+        return now_ns < self.no_sooner_ns(birth)
 
     def no_sooner_ns(self, birth: Birth) -> int:
-        """Return before which time a birth is not due, because its events have been asked for."""
+        """Return until when a birth waits for answers; 0 while it waits for none."""
         pod = birth.pod
-        return pod.asked_ns + self._events_wait_ns if pod.asked_ns is not None and pod.events is None else 0
+        lacks_owner = pod.word is not None and pod.word.is_partial
+        lacks_events = pod.wants_events and pod.events is None
+        if pod.waits_from_ns is None or not (lacks_owner or lacks_events):
+            return 0
+        return pod.waits_from_ns + self._answers_wait_ns
 
     def exported(self, pod: Pod) -> None:
         """Remember which conditions are on the root."""
@@ -107,10 +112,12 @@ class KubernetesView:
         return taken
 
     def _note_conditions(self, pod: Pod) -> None:
-        if pod.word is None or pod.root is None:
+        word, root = pod.word, pod.root
+        if word is None or root is None:
             return
-        now = frozenset(pod.word.conditions)
+        now = frozenset(word.conditions)
         later = sorted(now - pod.conditions_told, key=lambda condition: condition.unix_ns)
         pod.conditions_told = now
         room = _CHANGES_KEPT - len(self._changes)
-        self._changes += [ConditionChange(pod, condition, pod.root) for condition in later[:room]]
+        resource = attributes.of_pod(pod.identity, self._node_name) | workload.of_pod(word)
+        self._changes += [ConditionChange(word.pod_uid, resource, condition, root) for condition in later[:room]]

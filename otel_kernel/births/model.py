@@ -142,7 +142,8 @@ class Pod:
     doubt: str | None = None  # why that is not believed
     expected: frozenset[str] | None = None  # names of the containers in its spec, once known and believed
     conditions_told: frozenset[Condition] = frozenset()  # on the root, or since
-    asked_ns: int | None = None  # when its events were asked for
+    waits_from_ns: int | None = None  # since when its birth, which is over, waits for answers
+    wants_events: bool = False  # they have been asked for
     events: PodEvents | None = None
 
     @property

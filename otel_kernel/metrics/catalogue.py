@@ -9,7 +9,19 @@ from types import MappingProxyType
 from otel_kernel.metrics import cgroup_rows, ebpf_rows, node_rows
 from otel_kernel.metrics.row import Event, Kind, Metric, Source
 
-__all__ = ["BY_NAME", "EVENTS", "METRICS", "OOM_KILL", "ROWS", "THROTTLED", "Event", "Kind", "Metric", "Source"]
+__all__ = [
+    "BY_NAME",
+    "EVENTS",
+    "METRICS",
+    "OOM_KILL",
+    "POD_CONDITION",
+    "ROWS",
+    "THROTTLED",
+    "Event",
+    "Kind",
+    "Metric",
+    "Source",
+]
 
 METRICS: tuple[Metric, ...] = (
     *cgroup_rows.CPU,
@@ -45,5 +57,13 @@ OOM_KILL = Event(
     "cgroupfs",
     ("otel_kernel.oom_kill.count", "otel_kernel.memory.limit"),
 )
-EVENTS: tuple[Event, ...] = (THROTTLED, OOM_KILL)
+POD_CONDITION = Event(
+    "otel_kernel.pod.condition",
+    "pod",
+    "births",
+    "a condition of the pod that changed after its birth was told; earlier ones are steps of the birth",
+    "kubernetes",
+    tuple(f"otel_kernel.pod.condition.{name}" for name in ("type", "status", "reason")),
+)
+EVENTS: tuple[Event, ...] = (THROTTLED, OOM_KILL, POD_CONDITION)
 ROWS: tuple[Metric | Event, ...] = (*METRICS, *EVENTS)

@@ -8,10 +8,10 @@ from typing import Literal
 from otel_kernel.metrics.points import Level
 
 Kind = Literal["sum", "updowncounter", "histogram"]
-Source = Literal["cgroupfs", "procfs", "ebpf", "births", "agent"]
+Source = Literal["cgroupfs", "procfs", "ebpf", "births", "agent", "kubernetes"]
 
 SCOPES: Mapping[Source, str] = MappingProxyType(
-    {source: f"otel_kernel.{source}" for source in ("cgroupfs", "procfs", "ebpf", "births", "agent")}
+    {source: f"otel_kernel.{source}" for source in ("cgroupfs", "procfs", "ebpf", "births", "agent", "kubernetes")}
 )
 
 CPU_CONTROLLER = "cpu controller (v1 or v2)"

@@ -9,8 +9,8 @@ from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from otel_kernel.births import attributes
-from otel_kernel.births.facts import ContainerFacts
+from otel_kernel.births import attributes, workload
+from otel_kernel.births.facts import ContainerFacts, PodFacts
 from otel_kernel.births.identity import Identity
 from otel_kernel.kernel.events import CgroupChange
 from otel_kernel.node.watch import CgroupSeen
@@ -19,6 +19,7 @@ from otel_kernel.pods.identity import CGROUP_PATH
 
 # Facts come before their cgroup, or of containers that never get one: those of a full node are kept.
 _AWAITED_KEPT = 1024
+_PODS_TOLD_KEPT = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +87,7 @@ class Directory:
         self._pods: dict[str, _LivePod] = {}
         self._pod_of: dict[str, str] = {}  # container id -> pod UID
         self._awaited: OrderedDict[str, Identity] = OrderedDict()  # by container id: no cgroup yet
+        self._told: OrderedDict[str, PodFacts] = OrderedDict()  # by pod UID: Kubernetes' word
         self._removed: list[Removed] = []
         self._changed: dict[str, None] = {}  # by pod UID
 
@@ -96,6 +98,8 @@ class Directory:
                 self._take(told)
             case ContainerFacts():
                 self._learn(told)
+            case PodFacts():
+                self._learn_of_pod(told)
 
     def reconcile(self, there: Iterable[tuple[int, str]], ns: int) -> None:
         """Take in which cgroups are there (`cgroupfs.walk`): notices of changes may have been lost."""
@@ -150,6 +154,7 @@ class Directory:
             self._vanish(pod.cgroup.path, cgroup.seen_ns)
         pod = self._pods[uid] = _LivePod(Identity(), cgroup)
         pod.identity.learn(ContainerFacts(cgroup.seen_ns, CGROUP_PATH, pod_uid=uid))
+        self._name(uid, pod, cgroup.seen_ns)
         self._changed[uid] = None
         return pod
 
@@ -163,6 +168,7 @@ class Directory:
         pod.containers[container_id] = _LiveContainer(identity, cgroup)
         self._pod_of[container_id] = uid
         pod.identity.absorb(identity)
+        self._name(uid, pod, cgroup.seen_ns)
         self._named(uid, pod, cgroup.seen_ns)
 
     def _vanish(self, path: str, ns: int) -> None:
@@ -174,6 +180,7 @@ class Directory:
             for container_id in tuple(pod.containers):
                 self._container_vanished(parsed.pod_uid, pod, container_id, ns)
             del self._pods[parsed.pod_uid]
+            self._told.pop(parsed.pod_uid, None)
             self._removed.append(Removed(parsed.pod_uid, None, pod.cgroup, ns))
         elif parsed.container_id in pod.containers:
             self._container_vanished(parsed.pod_uid, pod, parsed.container_id, ns)
@@ -196,6 +203,38 @@ class Directory:
             pod.identity.absorb(identity)
             self._named(uid, pod, facts.ns)
 
+    def _learn_of_pod(self, told: PodFacts) -> None:
+        if told.is_deleted and told.pod_uid not in self._pods:
+            self._told.pop(told.pod_uid, None)
+            return
+        self._told[told.pod_uid] = told
+        self._told.move_to_end(told.pod_uid)
+        if len(self._told) > _PODS_TOLD_KEPT:
+            self._told.popitem(last=False)
+        pod = self._pods.get(told.pod_uid)
+        if pod is not None:
+            self._name(told.pod_uid, pod, told.ns)
+            self._touch(told.pod_uid, pod)
+
+    def _name(self, uid: str, pod: _LivePod, ns: int) -> None:
+        """Name a pod as Kubernetes does, where nothing speaks against it."""
+        told = self._word(uid, pod)
+        if told is None:
+            return
+        for facts in workload.container_facts(told):
+            container = pod.containers.get(facts.container_id or "")
+            if container is not None:
+                container.identity.learn(facts)
+        pod.identity.learn(
+            ContainerFacts(told.ns, told.source, pod_uid=uid, pod_name=told.pod_name, namespace=told.namespace)
+        )
+        if pod.named_ns is None:
+            pod.named_ns = max(ns, pod.cgroup.seen_ns)
+
+    def _word(self, uid: str, pod: _LivePod) -> PodFacts | None:
+        told = self._told.get(uid)
+        return None if told is None or pod.identity.contradiction(told, self._pod_of.get) else told
+
     def _await(self, container_id: str) -> Identity:
         identity = self._awaited.setdefault(container_id, Identity(container_id))
         self._awaited.move_to_end(container_id)
@@ -213,7 +252,8 @@ class Directory:
         self._changed[uid] = None
 
     def _tell(self, uid: str, pod: _LivePod) -> Pod:
-        bag = attributes.of_pod(pod.identity, self._node_name)
+        word = self._word(uid, pod)
+        bag = attributes.of_pod(pod.identity, self._node_name) | (workload.of_pod(word) if word is not None else {})
         runtime = pod.identity.runtime_name
         containers = tuple(_container(each, bag, runtime) for each in pod.containers.values())
         pod.told = Pod(uid, pod.cgroup, pod.named_ns, _names(bag), containers)

@@ -48,10 +48,13 @@ class Lookups:
     def tell(self, pod: PodFacts) -> None:
         """Tell of a pod at once, and once more when its owners are all known."""
         owner = pod.owners[0] if pod.owners and pod.owners[0].kind in CONTROLLED else None
-        with self._lock:
+        is_new = False
+        with self._lock:  # until it is told: what is found out later must be told later
             above = self._above.get(owner.uid) if owner else ()
-            is_new = owner is not None and above is None and self._awaits(owner, pod)
-        self._answers.put(replace(pod, owners=(*pod.owners, *(above or ()))))
+            if owner is not None and above is None:
+                is_new = self._awaits(owner, pod)
+            is_awaited = owner is not None and owner.uid in self._waiting
+            self._answers.put(replace(pod, owners=(*pod.owners, *(above or ())), is_partial=is_awaited))
         if owner is not None and is_new and not self._ask(partial(self._find_above, owner, pod.namespace)):
             self._give_up(owner)
 
@@ -98,14 +101,17 @@ class Lookups:
         with self._lock:
             _remember(self._above, owner.uid, above)
             self._failed_s.pop(owner.uid, None)
-            waiting = self._waiting.pop(owner.uid, {})
-        for pod in waiting.values() if above else ():
-            self._answers.put(replace(pod, ns=boot_ns(), owners=(*pod.owners, *above)))
+        self._tell_again(owner, above)
 
     def _give_up(self, owner: Owner) -> None:
         with self._lock:
             _remember(self._failed_s, owner.uid, time.monotonic())
-            self._waiting.pop(owner.uid, None)
+        self._tell_again(owner, ())
+
+    def _tell_again(self, owner: Owner, above: tuple[Owner, ...]) -> None:
+        with self._lock:
+            for pod in self._waiting.pop(owner.uid, {}).values():
+                self._answers.put(replace(pod, ns=boot_ns(), owners=(*pod.owners, *above)))
 
     def _find_events(self, pod_uid: str, namespace: str) -> None:
         events: tuple[PodEvent, ...] = ()

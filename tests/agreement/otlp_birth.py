@@ -25,6 +25,7 @@ class Span:
     events: tuple[str, ...]
     links: tuple[str, ...]  # the ids of the traces linked to
     error: str | None  # the status message of a failed one
+    steps: tuple[str, ...] = ()  # what the timeline's events say
 
     @property
     def level(self) -> str:
@@ -89,6 +90,7 @@ def _span(span: dict[str, Any], resource: Attributes, scope: str) -> Span:
         events=tuple(event["name"] for event in span.get("events", ())),
         links=tuple(link["traceId"] for link in span.get("links", ())),
         error=status.get("message", "") if status.get("code") == 2 else None,  # STATUS_CODE_ERROR
+        steps=tuple(str(_attributes(event).get("otel_kernel.step.action", "")) for event in span.get("events", ())),
     )
 
 

@@ -203,7 +203,7 @@ def test_a_pod_that_no_scheduler_bound_has_no_time_since_then() -> None:
 def test_a_birth_waits_for_its_events_and_not_longer_than_allowed(answered: bool) -> None:
     """They are asked for once; without an answer the birth goes without them."""
     story = born("app")
-    assembly = Assembly(AssemblySettings(events_wait_ns=2 * SECOND), lambda: OFFSET)
+    assembly = Assembly(AssemblySettings(asks_events=True), lambda: OFFSET)
     assembly.feed(pod_facts("app"))
     assert feed(assembly, story.events) == []
     now = story.now
@@ -221,6 +221,21 @@ def test_a_birth_waits_for_its_events_and_not_longer_than_allowed(answered: bool
     assert assembly.take_questions() == []
     steps = [event.attributes["otel_kernel.step.action"] for event in trace.spans[0].events]
     assert ("event Pulled: image pulled in 1.2s (2 times)" in steps) is answered
+
+
+def test_a_birth_waits_for_the_owner_that_is_being_asked_for() -> None:
+    """Not longer than allowed, and only while the question is open."""
+    for answered in (True, False):
+        story = born("app")
+        assembly = Assembly(AssemblySettings(), lambda: OFFSET)
+        assembly.feed(pod_facts("app", owners=OWNERS[:1], is_partial=True))
+        assert feed(assembly, story.events) == []
+        assert assembly.due(story.now) == []
+        assert assembly.next_deadline_ns == story.now + 2 * SECOND
+        if answered:
+            assembly.feed(pod_facts("app", owners=OWNERS))
+        (trace,) = assembly.due(story.now + (1 if answered else 2 * SECOND))
+        assert trace.spans[0].name == ("pod birth web" if answered else "pod birth web-6d4f")
 
 
 def test_the_span_in_which_a_pod_was_created_is_linked() -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from demo.leftovers import hierarchies
+from tests.cluster.agent import Observed, observing
 from tests.cluster.cluster import Cluster
 from tests.cluster.kubelet import PLUGINS, TUNABLES
 
@@ -18,6 +19,13 @@ def cluster() -> Iterator[Cluster]:
         yield started
     assert _machine() == before
     assert list(_left_of(started.directory)) == []
+
+
+@pytest.fixture(scope="module")
+def observed(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Observed]:
+    """Return an agent on that node, with its account's permissions and no others."""
+    with cluster.network, observing(cluster, tmp_path_factory.mktemp("agent")) as running:
+        yield running
 
 
 @pytest.fixture(autouse=True)

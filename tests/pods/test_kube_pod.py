@@ -1,5 +1,7 @@
 """What pods' objects say, from real ones cut short to any JSON at all."""
 
+from typing import Any
+
 import hypothesis
 from hypothesis import strategies as st
 
@@ -11,7 +13,7 @@ UID = "11111111-2222-4333-8444-555555555555"
 OTHER = "99999999-8888-4777-8666-555555555555"
 HASH = "5fdf7c52b34df0e8ac24ef76f651a9fe"
 ID = "a" * 64
-POD = {
+POD: dict[str, Any] = {
     "metadata": {
         "name": "web-6d4f-x",
         "namespace": "shop",

@@ -1,0 +1,80 @@
+"""The sources of identity that are asked over a network or a socket: which there are, and what they answer.
+
+Each has threads of its own: nothing here waits. What they learn is taken by the one thread that puts births together.
+"""
+
+import logging
+from collections.abc import Iterable
+from typing import Protocol
+
+from otel_kernel.births.kubernetes_view import EventsQuestion
+from otel_kernel.health import Health
+from otel_kernel.pods import kube_client
+from otel_kernel.pods.answers import Answer, Answers
+from otel_kernel.pods.asking import Standing
+from otel_kernel.pods.kube_api import SOURCE as KUBE_API
+from otel_kernel.pods.kube_api import PodWatch, Wanted
+from otel_kernel.pods.kube_lookups import SOURCE as KUBE_LOOKUP
+from otel_kernel.pods.kube_lookups import Lookups
+from otel_kernel.pods.kube_pod import Allowed
+from otel_kernel.settings import Settings
+
+log = logging.getLogger(__name__)
+
+
+class _Source(Protocol):
+    def close(self) -> None:
+        """End it, without waiting."""
+
+
+class PodSources:
+    """Owns the sources."""
+
+    def __init__(self, settings: Settings, health: Health) -> None:
+        """Open what the settings and this machine allow."""
+        self._answers = Answers()
+        self._health = health
+        self._opened: list[_Source] = []
+        self._lookups: Lookups | None = None
+        if settings.kubernetes.kubernetes == "auto":
+            self._open_api_server(settings)
+
+    def fileno(self) -> int:
+        """Return the descriptor that becomes readable when there is an answer."""
+        return self._answers.fileno()
+
+    def take(self) -> list[Answer]:
+        """Return what has been learnt since the last call."""
+        return self._answers.take()
+
+    def ask(self, questions: Iterable[EventsQuestion]) -> None:
+        """Have the events of pods asked for; `take` returns them later."""
+        for question in questions:
+            if self._lookups is not None:
+                self._lookups.ask_events(question.pod_uid, question.namespace)
+
+    def close(self) -> None:
+        """End all, without waiting for an answer."""
+        for source in self._opened:
+            source.close()
+
+    def _open_api_server(self, settings: Settings) -> None:
+        if not kube_client.is_configured():
+            return
+        node = settings.resource.node_name
+        if node is None:
+            log.warning("the API server is not asked: OTEL_KERNEL_NODE_NAME does not say whose pods are wanted")
+            return
+        self._lookups = Lookups(self._answers, Standing(KUBE_LOOKUP, self._health))
+        allowed = Allowed(settings.kubernetes.labels, settings.kubernetes.annotations)
+        watch = PodWatch(Wanted(node, allowed), self._lookups.tell, Standing(KUBE_API, self._health))
+        self._lookups.start()
+        watch.start()
+        self._opened.append(watch)
+
+
+def asks_events(settings: Settings) -> bool:
+    """Whether Kubernetes' events of each birth are asked for."""
+    kubernetes = settings.kubernetes
+    there = kubernetes.kubernetes == "auto" and kube_client.is_configured() and settings.resource.node_name is not None
+    return kubernetes.events and there

@@ -1,0 +1,45 @@
+"""The manifests that an operator applies, applied as they stand."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import yaml  # type: ignore[import-untyped]
+
+from tests.cluster.api import Api, Object
+
+DEPLOY = Path(__file__).parents[2] / "deploy"
+ACCOUNT = "/api/v1/namespaces/otel-kernel/serviceaccounts/otel-kernel"
+COLLECTIONS = {
+    "Namespace": "/api/v1/namespaces",
+    "ServiceAccount": "/api/v1/namespaces/{namespace}/serviceaccounts",
+    "ClusterRole": "/apis/rbac.authorization.k8s.io/v1/clusterroles",
+    "ClusterRoleBinding": "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings",
+}
+
+
+def apply(api: Api, name: str) -> None:
+    """Create everything of a manifest in deploy/."""
+    for document in documents(name):
+        api.create(_collection(document), document)
+
+
+def delete(api: Api, name: str) -> None:
+    """Delete everything of a manifest but namespaces, which would linger."""
+    for document in documents(name):
+        if document["kind"] != "Namespace":
+            api.delete(f"{_collection(document)}/{document['metadata']['name']}")
+
+
+def documents(name: str) -> Iterator[Object]:
+    """Yield the objects of a manifest."""
+    yield from yaml.safe_load_all((DEPLOY / name).read_text())
+
+
+def token(api: Api) -> str:
+    """Return a token of the agent's account, as its pod would be given one."""
+    told = api.create(f"{ACCOUNT}/token", {"metadata": {"name": "otel-kernel"}, "spec": {"expirationSeconds": 3600}})
+    return str(told["status"]["token"])
+
+
+def _collection(document: Object) -> str:
+    return COLLECTIONS[document["kind"]].format(namespace=document["metadata"].get("namespace"))
