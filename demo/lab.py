@@ -135,12 +135,21 @@ class Lab:
         self._plugins.write(subnet)
         self._containerd = Containerd(self.directory, self._runtime)
         cleanup.callback(self._containerd.stop)
-        self._containerd.start({"bin_dir": self._plugins.programs, "conf_dir": self._plugins.configuration})
+        self._start_containerd()
         for image in (pause(self.directory), busybox(further=self._programs)):
             self._containerd.add(image)
         self.cri = cleanup.enter_context(Cri(self._containerd.socket, self.directory / "logs"))
         cleanup.callback(self.remove_pods)
         self._wait_until_ready()
+
+    def restart_containerd(self) -> None:
+        """End containerd and start it anew; its pods live on."""
+        self._containerd.stop()
+        self._start_containerd()
+        self._wait_until_ready()
+
+    def _start_containerd(self) -> None:
+        self._containerd.start({"bin_dir": self._plugins.programs, "conf_dir": self._plugins.configuration})
 
     def _wait_until_ready(self) -> None:
         deadline = time.monotonic() + READY_LIMIT_S

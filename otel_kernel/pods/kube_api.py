@@ -15,7 +15,8 @@ SOURCE = "kube-api"
 
 WATCH_LIMIT_S = (240, 300)  # each agent its own: a server's connections do not end at once
 SILENCE_S = 120.0  # bookmarks come about once a minute
-LONG_WATCH_S = 5.0  # one that ends sooner is waited for before the next
+LONG_WATCH_S = 5.0  # one that ends sooner was cut
+LONGEST_CUT_WAIT_S = 1.0
 FROM_MEMORY = "0"  # resourceVersion: as the server remembers it, without asking etcd
 
 
@@ -38,6 +39,7 @@ class PodWatch:
         self._node_uid: str | None = None
         self._version: str | None = None
         self._backoff = Backoff()
+        self._cuts = Backoff(longest_s=LONGEST_CUT_WAIT_S)
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="kube-api", daemon=True)
 
@@ -66,27 +68,32 @@ class PodWatch:
                 self._ended.wait(self._backoff.next_s())
 
     def _follow(self, client: KubeClient) -> None:
-        """List if need be and watch until the server ends it. Raises KubeError."""
+        """List if need be and watch until that ends. Raises KubeError when it cannot be begun, or is to begin anew."""
         if self._version is None:
             self._list(client)
         began_ns = boot_ns()
         limit_s = random.randint(*WATCH_LIMIT_S)  # noqa: S311 - no secret
-        for kind, pod in client.watch(self._wanted.node, self._version or FROM_MEMORY, limit_s, SILENCE_S):
-            if self._ended.is_set():
-                return
-            self._backoff.reset()
-            self._standing.answered()
-            self._changed(kind, pod)
-        if boot_ns() < began_ns + LONG_WATCH_S * 1e9:
-            self._standing.failed("cut", "the API server ends watches early")
-            self._ended.wait(self._backoff.next_s())
+        changes = client.watch(self._wanted.node, self._version or FROM_MEMORY, limit_s, SILENCE_S)
+        self._standing.answered()
+        self._backoff.reset()
+        try:
+            for kind, pod in changes:
+                if self._ended.is_set():
+                    return
+                self._changed(kind, pod)
+        except KubeError as error:
+            if error.kind == "gone":
+                raise
+            self._standing.failed("cut", f"a watch was cut: {error}")
+        # Connections that the server, or something on the way to it, keeps cutting: not at once again.
+        if boot_ns() >= began_ns + LONG_WATCH_S * 1e9:
+            self._cuts.reset()
+        self._ended.wait(self._cuts.next_s())
 
     def _list(self, client: KubeClient) -> None:
         self._find_node(client)
         # After `gone` the server's memory may be behind what was seen already.
         page = client.pods(self._wanted.node, None if self._pods else FROM_MEMORY)
-        self._standing.answered()
-        self._backoff.reset()
         there = {uid for pod in page.items if (uid := self._is_there(pod)) is not None}
         for uid in self._pods.keys() - there:
             self._is_gone(uid)

@@ -95,10 +95,10 @@ class KubeClient:
                 return Page(tuple(items), str(metadata.get("resourceVersion") or ""))
 
     def watch(self, node: str, version: str, limit_s: int, silence_s: float) -> Iterator[tuple[str, object]]:
-        """Yield what changes from a version on: ADDED, MODIFIED, DELETED or BOOKMARK, and the object.
+        """Return, once the server has agreed, what changes from a version on: ADDED, MODIFIED, DELETED, BOOKMARK.
 
-        Ends after some `limit_s`. Raises KubeError; of kind `gone` when that version is too old, `silent` when nothing
-        came for `silence_s`: bookmarks come about once a minute.
+        Each with the object; it ends after some `limit_s`. Both raise KubeError: of kind `gone` when that version is
+        too old, `timeout` when nothing came for `silence_s`: bookmarks come about once a minute.
         """
         options = {
             "field_selector": _on(node),
@@ -111,6 +111,12 @@ class KubeClient:
             answer = self._core.list_pod_for_all_namespaces(
                 **options, _preload_content=False, _request_timeout=(CONNECT_LIMIT_S, silence_s)
             )
+        except self._failures as error:
+            raise self._explained(error) from None
+        return self._changes(answer)
+
+    def _changes(self, answer: Any) -> Iterator[tuple[str, object]]:  # noqa: ANN401 - no types
+        try:
             with closing(answer):
                 for line in asking.lines(answer.stream(), LONGEST_POD_BYTES):
                     told = _dict(json.loads(line))

@@ -29,6 +29,24 @@ class Observed:
         """Return the traces of a pod so far."""
         return read_births(self.output, uid)
 
+    def births_named(self, name: str) -> list[Birth]:
+        """Return the traces of pods of that name so far."""
+        lines = self._lines("resourceSpans")
+        resources = [of["resource"]["attributes"] for request in lines for of in request["resourceSpans"]]
+        bags = [{each["key"]: each["value"].get("stringValue") for each in bag} for bag in resources]
+        uids = {bag["k8s.pod.uid"] for bag in bags if bag.get("k8s.pod.name") == name}
+        return [birth for uid in sorted(uids, key=str) for birth in self.births(str(uid))]
+
+    def measured(self, attribute: str, value: str) -> set[str]:
+        """Return the names of the pods that have metrics on a resource with that attribute."""
+        found = set()
+        for request in self._lines("resourceMetrics"):
+            for of_resource in request["resourceMetrics"]:
+                bag = {each["key"]: each["value"].get("stringValue") for each in of_resource["resource"]["attributes"]}
+                if bag.get(attribute) == value:
+                    found.add(str(bag.get("k8s.pod.name")))
+        return found
+
     def wait(self, uid: str, count: int = 1, limit_s: float = LIMIT_S) -> list[Birth]:
         """Return the traces of a pod once there are that many. Raises TimeoutError."""
         self.until(lambda: len(self.births(uid)) >= count, f"{count} traces of {uid}", limit_s)
@@ -54,16 +72,18 @@ class Observed:
 
     def events(self, uid: str) -> list[dict[str, Any]]:
         """Return the log records of a pod."""
-        lines = self.output.read_text().split("\n")[:-1] if self.output.exists() else []
-        logs = (json.loads(line) for line in lines if line.startswith('{"resourceLogs"') and uid in line)
         return [
             record
-            for request in logs
+            for request in self._lines("resourceLogs")
             for of_resource in request["resourceLogs"]
             if uid in json.dumps(of_resource["resource"])
             for of_scope in of_resource["scopeLogs"]
             for record in of_scope["logRecords"]
         ]
+
+    def _lines(self, kind: str) -> list[dict[str, Any]]:
+        lines = self.output.read_text().split("\n")[:-1] if self.output.exists() else []
+        return [json.loads(line) for line in lines if line.startswith(f'{{"{kind}"')]
 
 
 @contextlib.contextmanager

@@ -30,8 +30,12 @@ def observed(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 @pytest.fixture(autouse=True)
 def _in_its_network(cluster: Cluster) -> Iterator[None]:
+    """Let each test run inside the cluster's network, and let no pod outlive it."""
     with cluster.network:
         yield
+        for pod in cluster.api.get("/api/v1/pods")["items"]:
+            metadata = pod["metadata"]
+            cluster.api.delete(cluster.pod(metadata["name"], metadata["namespace"]))
 
 
 def _machine() -> dict[str, object]:

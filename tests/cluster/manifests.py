@@ -23,10 +23,10 @@ def apply(api: Api, name: str) -> None:
         api.create(_collection(document), document)
 
 
-def delete(api: Api, name: str) -> None:
-    """Delete everything of a manifest but namespaces, which would linger."""
+def delete_permissions(api: Api, name: str) -> None:
+    """Delete what a manifest allows. The account, and its token, stay."""
     for document in documents(name):
-        if document["kind"] != "Namespace":
+        if document["kind"].startswith("ClusterRole"):
             api.delete(f"{_collection(document)}/{document['metadata']['name']}")
 
 

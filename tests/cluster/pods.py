@@ -10,6 +10,8 @@ from demo.images import BUSYBOX
 from tests.cluster.api import Api, Object
 
 NODE = "lab-node"
+# So long the kubelet's events have time to be told: a hook that runs before the pod counts as started.
+SLOW_START = {"postStart": {"exec": {"command": ["/bin/sleep", "2"]}}}
 FOREVER = ("/bin/sleep", "3600")
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import http.client
+import socket
 import ssl
 import threading
 import time
@@ -57,7 +58,10 @@ class Relay:
         relay = self
 
         class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"  # a watch comes in chunks
+
             def do_GET(self) -> None:
+                self.close_connection = True
                 if relay.faults.refused:
                     return
                 relay.requests.append(self.path)
@@ -72,14 +76,20 @@ class Relay:
                     answer = upstream.getresponse()
                     self.send_response(answer.status)
                     self.send_header("Content-Type", answer.headers["Content-Type"])
-                    self.end_headers()  # what follows ends with the connection
+                    self.send_header("Transfer-Encoding", "chunked")
+                    self.end_headers()
                     if relay.faults.cut_s is not None and "watch=" in self.path:
-                        threading.Timer(relay.faults.cut_s, upstream.sock.shutdown, (2,)).start()
+                        threading.Timer(relay.faults.cut_s, self._cut).start()
                     while line := answer.readline():
                         if relay.faults.refused:
                             return
-                        self.wfile.write(relay.faults.rewrite(line))
-                        self.wfile.flush()
+                        told = relay.faults.rewrite(line)
+                        self.wfile.write(b"%x\r\n%b\r\n" % (len(told), told))
+                    self.wfile.write(b"0\r\n\r\n")
+
+            def _cut(self) -> None:
+                with contextlib.suppress(OSError):
+                    self.connection.shutdown(socket.SHUT_RDWR)
 
             def log_message(self, *_: object) -> None:
                 """Say nothing."""

@@ -1,6 +1,5 @@
 """Every kind of pod that a real kubelet bears is told as the API server knows it."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,54 +9,14 @@ from demo.images import busybox
 from tests.agreement.otlp_birth import Birth
 from tests.cluster import pods
 from tests.cluster.agent import QUIET_S, Observed
-from tests.cluster.api import Object
 from tests.cluster.cluster import Cluster
 from tests.cluster.pods import container
 from tests.cluster.registry import SlowRegistry
+from tests.cluster.sameness import assert_is, container_ids, uid_of
 
 pytestmark = [pytest.mark.kubernetes]
 
-CONFIG_HASH = "kubernetes.io/config.hash"
 LONGER_S = QUIET_S + 2  # than the quiet period, which would end a birth whose spec is not known
-
-
-@pytest.fixture(autouse=True)
-def _no_pod_stays(cluster: Cluster, _in_its_network: None) -> Iterator[None]:
-    yield
-    for pod in cluster.api.get("/api/v1/namespaces/default/pods")["items"]:
-        cluster.api.delete(cluster.pod(pod["metadata"]["name"]))
-
-
-def container_ids(pod: Object) -> dict[str, str]:
-    """Return the ids of a pod's containers by name, as its status tells them."""
-    status = pod["status"]
-    listed = [*status.get("initContainerStatuses", ()), *status.get("containerStatuses", ())]
-    return {each["name"]: each["containerID"].removeprefix("containerd://") for each in listed if "containerID" in each}
-
-
-def told_ids(birth: Birth) -> dict[str, str]:
-    """Return the ids of the containers by name, as the units tell them."""
-    containers = [unit for unit in birth.at("unit") if unit.name.startswith("container ")]
-    return {str(unit.resource["k8s.container.name"]): str(unit.resource["container.id"]) for unit in containers}
-
-
-def uid_of(pod: Object) -> str:
-    """Return the UID that is in the pod's cgroup."""
-    metadata = pod["metadata"]
-    return str(metadata.get("annotations", {}).get(CONFIG_HASH, metadata["uid"]))
-
-
-def assert_is(birth: Birth, pod: Object, completion: str = "known") -> None:
-    """Assert that a birth is that of the pod that the API server tells of, and whole."""
-    metadata, resource = pod["metadata"], birth.root.resource
-    assert resource["k8s.pod.uid"] == uid_of(pod)
-    assert resource["k8s.pod.name"] == metadata["name"]
-    assert resource["k8s.namespace.name"] == metadata["namespace"]
-    assert resource["k8s.node.name"] == pods.NODE
-    assert told_ids(birth) == container_ids(pod)
-    assert birth.count("completion") == completion
-    assert birth.count("events.lost") == 0
-    assert birth.root.error is None
 
 
 def actions(birth: Birth) -> list[str]:
