@@ -68,6 +68,9 @@ class Source(Protocol):
     def take_questions(self) -> list[EventsQuestion]:
         """Return of which pods Kubernetes' events are wanted."""
 
+    def take_new_containers(self) -> bool:
+        """Return whether containers have come since the last call."""
+
     def take_condition_changes(self) -> list[ConditionChange]:
         """Return the conditions of pods that came after their birth was told."""
 
@@ -103,7 +106,7 @@ def run(settings: Settings) -> int:
         except (EndpointError, ProbesError, OSError) as error:
             return refuse(str(error))
         reader = PeriodicReader(collection, outputs, settings.metrics.interval_ms * 1_000_000)
-        asked = PodSources(settings, health)
+        asked = PodSources(settings, host_files.find(settings.observation), health)
         stack.callback(asked.close)
         be_prompt()
         say(f"ready: {words}")
@@ -135,6 +138,8 @@ def observe(source: Source, reader: PeriodicReader, asked: PodSources, outputs: 
             source.learn(asked.take())
             send(source.traces())
             asked.ask(source.take_questions())
+            if source.take_new_containers():
+                asked.look()
             outputs.send_events([condition_event(change) for change in source.take_condition_changes()])
             reader.work()
     send(source.stop())

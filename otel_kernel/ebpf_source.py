@@ -12,7 +12,7 @@ from otel_kernel.births.trace import Trace
 from otel_kernel.health import Counter, Health
 from otel_kernel.host_files import HostFiles
 from otel_kernel.kernel.clock import boot_ns, unix_offset_ns
-from otel_kernel.kernel.events import Call, Event, Loss
+from otel_kernel.kernel.events import Call, CgroupChange, Event, Loss
 from otel_kernel.kernel.parts import WORDS
 from otel_kernel.kernel.probes import BELOW_POD, KUBELET, POD_LEVEL, RUNTIME_DAEMON, Probes, ProbesError
 from otel_kernel.metrics.agent_row import SourceFigures
@@ -54,6 +54,7 @@ class EbpfSource:
         self._record = record
         self._identifier = Identifier(str(host.root))
         self._meters: list[Meter] = []
+        self._containers_came = False
         self._lost = self._missed = 0
         self._counted_ns = 0
 
@@ -158,6 +159,11 @@ class EbpfSource:
         """Return of which pods Kubernetes' events are wanted."""
         return self._assembly.take_questions()
 
+    def take_new_containers(self) -> bool:
+        """Return whether containers have come since the last call."""
+        came, self._containers_came = self._containers_came, False
+        return came
+
     def take_condition_changes(self) -> list[ConditionChange]:
         """Return the conditions of pods that came after their birth was told."""
         return self._assembly.take_condition_changes()
@@ -220,7 +226,9 @@ class EbpfSource:
             self._record(told)
         self._directory.feed(told)
         self._assembly.feed(told)
-        if isinstance(told, Call) and told.unread:
+        if isinstance(told, CgroupChange):
+            self._containers_came |= told.action == "mkdir" and cgroup_path.is_container(told.path)
+        elif isinstance(told, Call) and told.unread:
             self._health.add(Counter.STRINGS_UNREAD, told.unread)
         elif isinstance(told, ContainerFacts) and told.source == oci_bundle.SOURCE and told.failure:
             self._health.add(Counter.BUNDLES_UNREADABLE)

@@ -32,6 +32,7 @@ class FileSource:
         self._health = health
         self._directory = directory
         self._host = host
+        self._seen_version = 0
         self._take()
         self.words = f"cgroup directories below {host.hierarchy}"
 
@@ -56,6 +57,11 @@ class FileSource:
     def take_questions(self) -> list[EventsQuestion]:
         """Return nothing: births from files do not wait for Kubernetes' events."""
         return []
+
+    def take_new_containers(self) -> bool:
+        """Return whether containers may have come since the last call."""
+        before, self._seen_version = self._seen_version, self._directory.version
+        return before != self._seen_version
 
     def take_condition_changes(self) -> list[ConditionChange]:
         """Return nothing: births from files do not hold Kubernetes' conditions."""

@@ -6,7 +6,7 @@ exporter). The rest is OTEL_KERNEL_*: durations in seconds, switches `on` or `of
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Literal, Self
@@ -105,6 +105,12 @@ class Kubernetes:
         one_of("auto", "off"),
         "auto",
         "ask the API server of KUBECONFIG or the service account",
+    )
+    cri_socket: Path | None = optional(
+        "OTEL_KERNEL_CRI_SOCKET",
+        values.PATH,
+        "where the container runtime speaks CRI",
+        "found at the usual places, else where a runtime daemon listens",
     )
     events: bool = setting("OTEL_KERNEL_KUBERNETES_EVENTS", values.ON_OFF, "off", "list each pod's events once")
     labels: tuple[str, ...] = setting(

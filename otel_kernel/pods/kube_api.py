@@ -1,5 +1,6 @@
 """The pods of this node as the API server tells them: listed once, then watched, in a thread of its own."""
 
+import logging
 import random
 import threading
 from collections.abc import Callable
@@ -10,6 +11,8 @@ from otel_kernel.kernel.clock import boot_ns
 from otel_kernel.pods import kube_pod
 from otel_kernel.pods.asking import Backoff, Standing
 from otel_kernel.pods.kube_client import GONE, KubeClient, KubeError
+
+log = logging.getLogger(__name__)
 
 SOURCE = "kube-api"
 
@@ -97,6 +100,7 @@ class PodWatch:
         there = {uid for pod in page.items if (uid := self._is_there(pod)) is not None}
         for uid in self._pods.keys() - there:
             self._is_gone(uid)
+        log.info("%s: %d pods on %s", SOURCE, len(there), self._wanted.node)
         self._version = page.version or None
 
     def _find_node(self, client: KubeClient) -> None:

@@ -12,6 +12,7 @@ from demo.agent import Agent
 from tests.agreement.otlp_birth import Birth, read_births
 from tests.cluster import manifests
 from tests.cluster.cluster import NODE, Cluster
+from tests.cluster.relay import Relay
 
 QUIET_S = 3
 LIMIT_S = 40
@@ -87,18 +88,26 @@ class Observed:
 
 
 @contextlib.contextmanager
-def observing(cluster: Cluster, directory: Path, server: str | None = None, **settings: str) -> Iterator[Observed]:
-    """Run an agent with exactly the documented permissions, and end it; it must end well and without a traceback."""
+def observing(cluster: Cluster, directory: Path, relay: Relay | None = None, **settings: str) -> Iterator[Observed]:
+    """Run an agent with exactly the documented permissions, and end it; it must end well and without a traceback.
+
+    Where nothing is wrong with the API server the context begins when the agent has heard it.
+    """
     manifests.apply(cluster.api, "rbac.yaml")
     token_file = directory / "token"
     token_file.write_text(manifests.token(cluster.api))
     user = {"tokenFile": str(token_file)}
+    server = relay.url if relay is not None else None
     kubeconfig = cluster.control_plane.kubeconfig(directory / "kubeconfig", user, server)
     output = directory / "told.jsonl"
     mine = {"OUTPUT": f"file:{output}", "BIRTH_QUIET": str(QUIET_S), "EBPF": "require", "NODE_NAME": NODE, **settings}
+    mine.setdefault("CRI_SOCKET", str(cluster.lab.socket))
     environment = {f"OTEL_KERNEL_{name}": value for name, value in mine.items()}
     environment |= {"KUBECONFIG": str(kubeconfig), "OTEL_METRIC_EXPORT_INTERVAL": "1000"}
     with Agent(environment, directory / "agent.log") as agent:
-        yield Observed(agent, output, token_file)
+        observed = Observed(agent, output, token_file)
+        if relay is None or relay.faults.lets_lists_pass:
+            observed.until(lambda: observed.said(f"pods on {NODE}"), "the API server is heard")
+        yield observed
         assert agent.stop() == 0
     assert [line for line in agent.messages() if "Traceback" in line] == []

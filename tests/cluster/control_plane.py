@@ -50,7 +50,7 @@ class ControlPlane:
 
     def stop_server(self) -> None:
         """Stop the API server alone; etcd keeps everything."""
-        self.server.stop()
+        self.server.kill()
 
     def make_defaults(self, namespace: str) -> None:
         """Make what a pod with a token needs in its namespace."""
@@ -75,7 +75,7 @@ class ControlPlane:
 
     def stop(self) -> None:
         """End both."""
-        self.server.stop()
+        self.server.kill()
         self._etcd.stop()
 
 

@@ -26,6 +26,11 @@ class Faults:
     refused: bool = False  # connections are closed at once
     rewrite: Callable[[bytes], bytes] = field(default=lambda line: line)  # each line that the API server says
 
+    @property
+    def lets_lists_pass(self) -> bool:
+        """Whether pods can be listed at all."""
+        return not self.refused and not self.delay_s
+
 
 class Relay:
     """A context: takes requests by HTTP and hands them on to the real API server, with the sender's own token."""
