@@ -13,7 +13,7 @@ from otel_kernel.births.kubernetes_view import EventsQuestion
 from otel_kernel.health import Health
 from otel_kernel.host_files import HostFiles
 from otel_kernel.node import procfs, unix_sockets
-from otel_kernel.pods import cgroup_path, cri, kube_client
+from otel_kernel.pods import cgroup_path, cri, kube_client, kubelet
 from otel_kernel.pods.answers import Answer, Answers
 from otel_kernel.pods.asking import Standing
 from otel_kernel.pods.kube_api import SOURCE as KUBE_API
@@ -21,7 +21,7 @@ from otel_kernel.pods.kube_api import PodWatch, Wanted
 from otel_kernel.pods.kube_lookups import SOURCE as KUBE_LOOKUP
 from otel_kernel.pods.kube_lookups import Lookups
 from otel_kernel.pods.kube_pod import Allowed
-from otel_kernel.settings import Settings
+from otel_kernel.settings import Kubernetes, Settings
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +35,7 @@ SOCKETS = (
     "var/snap/microk8s/common/run/containerd.sock",
     "run/k0s/containerd.sock",
 )
+SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 SOCKET_NAMES = frozenset(Path(path).name for path in SOCKETS)
 
 
@@ -53,8 +54,9 @@ class PodSources:
         self._opened: list[_Source] = []
         self._lookups: Lookups | None = None
         self._cri: cri.Cri | None = None
+        self._kubelet: kubelet.Kubelet | None = None
         if settings.kubernetes.kubernetes == "auto":
-            self._open_api_server(settings)
+            self._open_kubernetes(settings)
             find = partial(runtime_sockets, files, settings.kubernetes.cri_socket)
             self._cri = cri.Cri(find, self._answers.put, Standing(cri.SOURCE, health))
             self._cri.start()
@@ -76,27 +78,47 @@ class PodSources:
 
     def look(self) -> None:
         """Have those asked again that do not tell by themselves: there is a new container."""
-        if self._cri is not None:
-            self._cri.look()
+        for source in (self._cri, self._kubelet):
+            if source is not None:
+                source.look()
 
     def close(self) -> None:
         """End all, without waiting for an answer."""
         for source in self._opened:
             source.close()
 
-    def _open_api_server(self, settings: Settings) -> None:
-        if not kube_client.is_configured():
-            return
-        node = settings.resource.node_name
+    def _open_kubernetes(self, settings: Settings) -> None:
+        allowed = Allowed(settings.kubernetes.labels, settings.kubernetes.annotations)
+        if kube_client.is_configured():
+            self._lookups = Lookups(self._answers, Standing(KUBE_LOOKUP, self._health))
+            self._lookups.start()
+        tell = self._answers.put if self._lookups is None else self._lookups.tell
+        access = kubelet_access(settings.kubernetes, settings.resource.node_name)
+        if access is not None:
+            self._kubelet = kubelet.Kubelet(access, allowed, tell, Standing(kubelet.SOURCE, self._health))
+            self._kubelet.start()
+            self._opened.append(self._kubelet)
+        elif self._lookups is not None:
+            self._watch_api_server(settings.resource.node_name, allowed, self._lookups)
+
+    def _watch_api_server(self, node: str | None, allowed: Allowed, lookups: Lookups) -> None:
         if node is None:
             log.warning("the API server is not asked: OTEL_KERNEL_NODE_NAME does not say whose pods are wanted")
             return
-        self._lookups = Lookups(self._answers, Standing(KUBE_LOOKUP, self._health))
-        allowed = Allowed(settings.kubernetes.labels, settings.kubernetes.annotations)
-        watch = PodWatch(Wanted(node, allowed), self._lookups.tell, Standing(KUBE_API, self._health))
-        self._lookups.start()
+        watch = PodWatch(Wanted(node, allowed), lookups.tell, Standing(KUBE_API, self._health))
         watch.start()
         self._opened.append(watch)
+
+
+def kubelet_access(kubernetes: Kubernetes, node: str | None) -> kubelet.Access | None:
+    """Return how the kubelet is asked, None when it is not to be: by default with a pod's own service account."""
+    if kubernetes.kubelet_url is None:
+        return None
+    token_file, ca_file = (
+        given or (SERVICE_ACCOUNT / name if (SERVICE_ACCOUNT / name).exists() else None)
+        for given, name in ((kubernetes.kubelet_token_file, "token"), (kubernetes.kubelet_ca_file, "ca.crt"))
+    )
+    return kubelet.Access(kubernetes.kubelet_url, token_file, ca_file, node)
 
 
 def runtime_sockets(files: HostFiles, given: Path | None = None) -> Iterator[Path]:
@@ -117,5 +139,4 @@ def runtime_sockets(files: HostFiles, given: Path | None = None) -> Iterator[Pat
 def asks_events(settings: Settings) -> bool:
     """Whether Kubernetes' events of each birth are asked for."""
     kubernetes = settings.kubernetes
-    there = kubernetes.kubernetes == "auto" and kube_client.is_configured() and settings.resource.node_name is not None
-    return kubernetes.events and there
+    return kubernetes.events and kubernetes.kubernetes == "auto" and kube_client.is_configured()

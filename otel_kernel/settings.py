@@ -106,6 +106,18 @@ class Kubernetes:
         "auto",
         "ask the API server of KUBECONFIG or the service account",
     )
+    kubelet_url: str | None = optional(
+        "OTEL_KERNEL_KUBELET_URL",
+        values.URL,
+        "ask the kubelet for this node's pods, not the API server: https://ADDRESS:10250",
+        "the API server is asked",
+    )
+    kubelet_token_file: Path | None = optional(
+        "OTEL_KERNEL_KUBELET_TOKEN_FILE", values.READABLE_FILE, "bearer token for the kubelet", "the service account's"
+    )
+    kubelet_ca_file: Path | None = optional(
+        "OTEL_KERNEL_KUBELET_CA_FILE", values.READABLE_FILE, "PEM: who signs the kubelet's certificate", "the cluster's"
+    )
     cri_socket: Path | None = optional(
         "OTEL_KERNEL_CRI_SOCKET",
         values.PATH,

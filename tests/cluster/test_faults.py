@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from tests.agreement.otlp_birth import Birth
-from tests.cluster import manifests, pods
+from tests.cluster import kubelet, manifests, pods
 from tests.cluster.agent import Observed, observing
 from tests.cluster.api import Object
 from tests.cluster.cluster import Cluster
+from tests.cluster.network import NODE_ADDRESS
 from tests.cluster.relay import Faults, Relay
 from tests.cluster.sameness import assert_is, uid_of
 
@@ -196,6 +197,31 @@ def test_without_an_api_server_at_all(cluster: Cluster, tmp_path: Path, runtime:
         told = restart.root.resource
         assert told.get("k8s.container.restart_count") == (1 if runtime == "there" else None)
         assert ("container.image.id" in told) is (runtime == "there")
+
+
+def test_the_kubelet_is_asked_instead(cluster: Cluster, tmp_path: Path) -> None:
+    """It knows the spec and the owners too; forbidden first, then by a permission of its own."""
+    address = f"https://{NODE_ADDRESS}:{kubelet.PORT}"
+    settings = {"KUBELET_URL": address, "KUBELET_CA_FILE": str(cluster.kubelet.certificate)}
+    settings["KUBELET_TOKEN_FILE"] = str(tmp_path / "token")
+    (tmp_path / "token").touch()
+    owner = pods.reference(cluster.api, pods.workload("StatefulSet", "of-kubelet"))
+    with Relay(cluster.api, Faults(refused=True)) as relay, observing(cluster, tmp_path, relay, **settings) as observed:
+        observed.until(lambda: observed.said("the kubelet says 403"), "403 is told")
+        manifests.apply(cluster.api, "rbac-kubelet.yaml")
+        observed.until(lambda: observed.said(f"pods at {address}"), "the kubelet is heard", 60)
+        pod = cluster.create(pods.pod("asked", metadata={"ownerReferences": [owner]}))
+        running = cluster.wait_for_phase("asked", "Running")
+        birth = observed.the_birth(uid_of(pod))
+        assert_is(birth, running)
+        assert birth.root.name == "pod birth of-kubelet"
+        assert "kubelet" in birth.count("identity.source")
+        with pods.static(cluster.kubelet.static_pods, pods.pod("static-asked")):
+            observed.until(lambda: observed.births_named(f"static-asked-{pods.NODE}"), "the birth of a static pod")
+            (static,) = observed.births_named(f"static-asked-{pods.NODE}")
+        assert static.count("completion") == "known"
+        assert relay.requests == []
+        manifests.delete_permissions(cluster.api, "rbac-kubelet.yaml")
 
 
 def test_an_agent_that_comes_later_names_what_is_there(cluster: Cluster, tmp_path: Path) -> None:
