@@ -12,11 +12,12 @@ from otel_kernel.births.trace import Trace
 from otel_kernel.health import Counter, Health
 from otel_kernel.host_files import HostFiles
 from otel_kernel.kernel.clock import boot_ns, unix_offset_ns
-from otel_kernel.kernel.events import Call, CgroupChange, Event, Loss
+from otel_kernel.kernel.events import Call, CgroupChange, Event, Exec, Loss
 from otel_kernel.kernel.parts import WORDS
-from otel_kernel.kernel.probes import BELOW_POD, KUBELET, POD_LEVEL, RUNTIME_DAEMON, Probes, ProbesError
+from otel_kernel.kernel.probes import BELOW_POD, KUBELET, POD_LEVEL, Probes, ProbesError, RUNTIME_DAEMON
 from otel_kernel.metrics.agent_row import SourceFigures
 from otel_kernel.metrics.drop_source import DropSource
+from otel_kernel.metrics.identity_lags import IdentityLags
 from otel_kernel.metrics.life_source import LifeSource
 from otel_kernel.metrics.samples import Source as Meter
 from otel_kernel.node import cgroupfs, procfs
@@ -55,6 +56,7 @@ class EbpfSource:
         self._identifier = Identifier(str(host.root))
         self._meters: list[Meter] = []
         self._containers_came = False
+        self._lags = IdentityLags()
         self._lost = self._missed = 0
         self._counted_ns = 0
 
@@ -187,6 +189,7 @@ class EbpfSource:
             program_runs={name: of.runs for name, of in runs.items()},
             program_run_ns={name: of.time_ns for name, of in runs.items()},
             program_misses={name: of.misses for name, of in runs.items()},
+            identity_lags=self._lags.distributions(),
         )
 
     def stop(self) -> list[Trace]:
@@ -204,7 +207,7 @@ class EbpfSource:
 
     def _drain(self) -> None:
         # Bundles first: the container they describe may be gone in a moment, while the events are not.
-        told = [(event, self._identifier.facts(event)) for event in self._probes.events()]
+        told = [(event, self._identified(event)) for event in self._probes.events()]
         for event, known in told:
             for facts in known:
                 self._feed(facts)
@@ -212,6 +215,14 @@ class EbpfSource:
         now_ns, deadline_ns = boot_ns(), self._assembly.next_deadline_ns
         if now_ns >= self._counted_ns + COUNT_INTERVAL_NS or (deadline_ns is not None and now_ns >= deadline_ns):
             self._count_losses(now_ns)
+
+    def _identified(self, event: Event) -> tuple[ContainerFacts, ...]:
+        known = self._identifier.facts(event)
+        if known and isinstance(event, Exec | CgroupChange):
+            lag_s = (boot_ns() - event.ns) / 1e9
+            for facts in known:
+                self._lags.add(facts.source, lag_s)
+        return known
 
     def _count_losses(self, now_ns: int) -> None:
         self._counted_ns = now_ns
@@ -254,5 +265,6 @@ class EbpfSource:
         health.reach(Counter.NOT_BIRTH, kernel.not_birth)
         health.reach(Counter.NOT_KUBERNETES, assembled.not_kubernetes)
         health.reach(Counter.UNRESOLVED, assembled.unresolved)
+        health.reach(Counter.CONTRADICTED, assembled.contradicted)
         health.reach(Counter.DAEMON_CALLS_UNMATCHED, assembled.daemon_calls_unmatched)
         health.reach(Counter.DAEMON_CALLS_DROPPED, assembled.daemon_calls_dropped)

@@ -30,6 +30,7 @@ class Counter(Enum):
     NOT_BIRTH = "processes of a runtime whose first exec begins no birth: exec, delete, kill, update, ..."
     NOT_KUBERNETES = "containers whose bundle carries no annotations of Kubernetes"
     UNRESOLVED = "births exported without the name of their pod"
+    CONTRADICTED = "times Kubernetes' word on a pod was not believed: the node itself shows another"
     DAEMON_CALLS_UNMATCHED = "calls of runtime daemons that belong to no birth"
     DAEMON_CALLS_DROPPED = "calls of runtime daemons given up before it was known whose they are: too many at once"
     BUNDLES_UNREADABLE = "times a bundle was missing, too large or not JSON"

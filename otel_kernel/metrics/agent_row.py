@@ -3,6 +3,7 @@
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 import psutil
 
@@ -14,9 +15,12 @@ from otel_kernel.metrics.samples import Distribution, Sample, SeriesName
 _PREFIX = "otel_kernel.agent."
 
 
-def _name(metric: str, **attributes: str) -> SeriesName:
+def _name(metric: str, prefix: str = _PREFIX, **attributes: str) -> SeriesName:
     pairs = tuple((f"otel_kernel.{key.replace('_', '.')}", value) for key, value in attributes.items())
-    return SeriesName(f"{_PREFIX}{metric}", pairs)
+    return SeriesName(f"{prefix}{metric}", pairs)
+
+
+_of_identity = partial(_name, prefix="otel_kernel.identity.")
 
 
 _BY_COUNTER: Mapping[str, SeriesName] = {
@@ -72,6 +76,7 @@ class SourceFigures:
     program_runs: Mapping[str, int] = field(default_factory=dict)  # by program, with OTEL_KERNEL_BPF_STATS
     program_run_ns: Mapping[str, int] = field(default_factory=dict)
     program_misses: Mapping[str, int] = field(default_factory=dict)
+    identity_lags: Mapping[str, Distribution] = field(default_factory=dict)  # by source
 
 
 @dataclass(slots=True)
@@ -99,10 +104,19 @@ class AgentRow:
         for counter, count in self.health.snapshot().items():
             yield Sample(series_of(counter), count)
         yield Sample(_name("identity.lag"), Distribution(tuple(self._lags), self._lag_sum_s))
+        yield from self._identity(figures)
         yield Sample(_name("pods"), pods)
         yield from self._readers()
         yield from _of_source(figures)
         yield from self._own()
+
+    def _identity(self, figures: SourceFigures) -> Iterator[Sample]:
+        for source, lags in figures.identity_lags.items():
+            yield Sample(_of_identity("lag", identity_source=source), lags)
+        for source, count in self.health.answers().items():
+            yield Sample(_of_identity("answers", identity_source=source), count)
+        for (source, kind), count in self.health.failures().items():
+            yield Sample(_of_identity("failures", identity_source=source, failure_kind=kind), count)
 
     def _readers(self) -> Iterator[Sample]:
         for reader, record in self.judge.records.items():

@@ -6,6 +6,7 @@ from otel_kernel.metrics.row import BPF, NOTHING, ONE_FILE, PROC, Metric
 
 START_BOUNDS_S = (0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0)
 LAG_BOUNDS_S = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+SOURCE_LAG_BOUNDS_S = (0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0)
 
 _COMPLETION = "otel_kernel.birth.completion"
 
@@ -105,6 +106,27 @@ AGENT = (
         unit="s",
         description="a pod's cgroup made to its name known",
         bounds=LAG_BOUNDS_S,
+    ),
+    _agent(
+        "otel_kernel.identity.lag",
+        kind="histogram",
+        unit="s",
+        description="the kernel's event that names a container or pod to what a source on the node says of it",
+        attributes=("otel_kernel.identity.source",),
+        bounds=SOURCE_LAG_BOUNDS_S,
+        needs=BPF,
+    ),
+    _total(
+        "otel_kernel.identity.answers",
+        unit="{answer}",
+        description="answers of sources that are asked over a network or a socket",
+        attributes=("otel_kernel.identity.source",),
+    ),
+    _total(
+        "otel_kernel.identity.failures",
+        unit="{failure}",
+        description="times such a source did not answer, or was not believed",
+        attributes=("otel_kernel.identity.source", "otel_kernel.failure.kind"),
     ),
     _total(
         "otel_kernel.agent.export.failures",

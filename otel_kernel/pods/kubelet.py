@@ -136,6 +136,8 @@ def ask(access: Access) -> object:
         if len(content) > LONGEST_BYTES:
             raise KubeletError("too_large", f"an answer of more than {LONGEST_BYTES} bytes")
         told: object = json.loads(content)
+    except urllib3.exceptions.NewConnectionError as error:  # a kind of timeout, by its class
+        raise KubeletError("unreachable", f"the kubelet cannot be reached: {error}") from None
     except urllib3.exceptions.TimeoutError as error:
         raise KubeletError("timeout", f"the kubelet does not answer in time: {error}") from None
     except urllib3.exceptions.SSLError as error:

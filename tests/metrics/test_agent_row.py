@@ -9,18 +9,31 @@ from otel_kernel.births.facts import ContainerFacts
 from otel_kernel.health import Counter, Health
 from otel_kernel.metrics.agent_row import AgentRow, SourceFigures, series_of
 from otel_kernel.metrics.catalogue import BY_NAME
+from otel_kernel.metrics.identity_lags import IdentityLags
 from otel_kernel.metrics.judge import Judge
 from otel_kernel.metrics.points import Histogram
-from otel_kernel.metrics.samples import Sample, SeriesName
+from otel_kernel.metrics.samples import Distribution, Sample, SeriesName
 from tests.metrics.fake_node import FakeNode, container_id, points
 
+LAGS = IdentityLags()
+LAGS.add("oci-bundle", 0.0015)
+LAGS.add("oci-bundle", 0.004)
 FIGURES = SourceFigures(
     births_open=3,
     map_bytes={"ring": 1 << 20, "calls": 4096},
     program_runs={"sys_enter": 9},
     program_run_ns={"sys_enter": 1_500_000_000},
     program_misses={"sys_enter": 2},
+    identity_lags=LAGS.distributions(),
 )
+
+
+def asked() -> Health:
+    """Return the counts of an agent that has asked for identities."""
+    health = Health()
+    health.answered("kube-api")
+    health.failed("kube-api", "forbidden")
+    return health
 
 
 def samples(health: Health | None = None, figures: SourceFigures = FIGURES) -> dict[SeriesName, object]:
@@ -72,9 +85,22 @@ def test_all_rows_are_told_and_no_others() -> None:
     """The agent's rows of the catalogue are all there once everything is known."""
     judge = Judge()
     judge.call("cpu.stat", int)
-    told = {each.name.metric for each in AgentRow(Health(), judge).samples(5, FIGURES)}
+    told = {each.name.metric for each in AgentRow(asked(), judge).samples(5, FIGURES)}
     rows = {metric.name for metric in BY_NAME.values() if metric.group == "agent"}
     assert told | {"otel_kernel.agent.counts"} == rows
+
+
+def test_who_answered_and_how_soon() -> None:
+    """Each source of identity by itself, its failures by kind."""
+    told = samples(asked())
+    source = ("otel_kernel.identity.source", "kube-api")
+    assert told[SeriesName("otel_kernel.identity.answers", (source,))] == 1
+    failure = (source, ("otel_kernel.failure.kind", "forbidden"))
+    assert told[SeriesName("otel_kernel.identity.failures", failure)] == 1
+    lag = told[SeriesName("otel_kernel.identity.lag", (("otel_kernel.identity.source", "oci-bundle"),))]
+    assert isinstance(lag, Distribution)
+    assert (sum(lag.counts), lag.sum) == (2, pytest.approx(0.0055))
+    assert lag.counts[1:3] == (1, 1)
 
 
 def test_how_long_names_took(tmp_path: Path) -> None:
