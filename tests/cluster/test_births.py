@@ -8,7 +8,7 @@ import pytest
 from demo.images import busybox
 from tests.agreement.otlp_birth import Birth
 from tests.cluster import pods
-from tests.cluster.agent import QUIET_S, Observed
+from tests.cluster.agent import QUIET_S, Observed, observing
 from tests.cluster.cluster import Cluster
 from tests.cluster.pods import container
 from tests.cluster.registry import SlowRegistry
@@ -37,6 +37,23 @@ def test_a_simple_pod(cluster: Cluster, observed: Observed) -> None:
     node = cluster.api.get(f"/api/v1/nodes/{pods.NODE}")
     assert birth.root.resource["k8s.node.uid"] == node["metadata"]["uid"]
     assert set(birth.count("identity.source")) >= {"cgroup-path", "oci-bundle", "kube-api"}
+
+
+def test_labels_annotations_and_the_span_that_created_a_pod(cluster: Cluster, tmp_path: Path) -> None:
+    """Only what is allowed, and a link, never a parent."""
+    annotations = {"note": "b", "hidden": "c", "tracing.k8s.io/traceparent": f"00-{'a' * 32}-{'b' * 16}-01"}
+    metadata = {"labels": {"team": "a", "app.kubernetes.io/name": "cart"}, "annotations": annotations}
+    settings = {"LABELS": "team", "ANNOTATIONS": "note", "SERVICES": "workload"}
+    with observing(cluster, tmp_path, None, **settings) as observed:
+        pod = cluster.create(pods.pod("labelled", metadata=metadata))
+        running = cluster.wait_for_phase("labelled", "Running")
+        birth = observed.the_birth(uid_of(pod))
+    assert_is(birth, running)
+    told = {key: value for key, value in birth.root.resource.items() if "label" in key or "annotation" in key}
+    assert told == {"k8s.pod.label.team": "a", "k8s.pod.annotation.note": "b"}
+    assert birth.root.links == ("a" * 32,)
+    assert {span.resource["service.name"] for span in birth.spans} == {"cart"}
+    assert birth.root.resource["service.namespace"] == "default"
 
 
 def test_volumes_are_the_kubelets_work(cluster: Cluster, observed: Observed) -> None:
