@@ -8,7 +8,7 @@ This is the one place that decides between sources (docs/operating.md tells it t
   the runtime was given, and no container that it claims lies in another pod's cgroup.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
 from otel_kernel.births.facts import ContainerFacts, PodFacts
@@ -95,6 +95,14 @@ class Identity:
                 return f"container {container.name} is in the cgroup of pod {other}"
         return None
 
+    def forget(self, source: str, why: str, fields: Collection[str] = _FIELDS) -> None:
+        """Forget what a source told: it was wrong about who this is."""
+        self.failures[source] = why
+        self.sources.pop(source, None)
+        for name in [name for name, told_by in self._told_by.items() if told_by == source and name in fields]:
+            del self._told_by[name]
+            setattr(self, name, None)
+
     def rank_of(self, name: str) -> int:
         """Return how strong the source of a field is; 0 when nobody told it."""
         source = self._told_by.get(name)
@@ -126,12 +134,8 @@ class Identity:
             return False
         if rank <= self.rank_of("pod_uid"):
             return True
-        wrong = self._told_by["pod_uid"]
-        self.failures[wrong] = f"it names pod {self.pod_uid}"
-        self.sources.pop(wrong, None)
-        for name in [name for name in POD_FIELDS if self._told_by.get(name) == wrong]:
-            del self._told_by[name]
-            setattr(self, name, None)
+        # What it said of the container itself may be right: which sandbox it belongs to, what it is called.
+        self.forget(self._told_by["pod_uid"], f"it names pod {self.pod_uid}", POD_FIELDS)
         return False
 
     def _take(self, name: str, value: object, source: str) -> None:

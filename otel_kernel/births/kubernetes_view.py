@@ -63,17 +63,22 @@ class KubernetesView:
         if told is None:
             return
         doubt = pod.identity.contradiction(told, self._known.pod_of)
-        if doubt is not None and pod.doubt is None:
-            self.contradicted += 1
-        pod.doubt = doubt
         if doubt is not None:
-            pod.expected = None
-            pod.identity.failures[told.source] = doubt
+            self.contradicted += pod.doubt is None
+            self._disbelieve(pod, told, doubt)
             return
+        pod.doubt = None
         pod.identity.learn(
             ContainerFacts(told.ns, told.source, pod_uid=told.pod_uid, pod_name=told.pod_name, namespace=told.namespace)
         )
         pod.expected = workload.expected(told)
+
+    def _disbelieve(self, pod: Pod, told: PodFacts, why: str) -> None:
+        pod.doubt, pod.expected = why, None
+        pod.identity.forget(told.source, why)
+        for container in told.containers:
+            if container.container_id is not None:
+                self._known.container(container.container_id).forget(told.source, why)
 
     def awaits_answers(self, birth: Birth, now_ns: int) -> bool:
         """Whether a birth that is over has yet to wait for what is asked of Kubernetes. Events are asked for once."""

@@ -1,7 +1,8 @@
 """The API server through Kubernetes' official client: what this agent asks of it, and how it fails.
 
-The client is imported here and only when an API server is asked: it takes a second and some 40 MB. Objects are taken as
-JSON, not as the client's models: a pod's model would cost more than everything else that is kept of it.
+The client is imported here and only when an API server is asked: it takes a second and some 20 MB. Its models would
+take as much again, and more for each pod than everything else that is kept of it: configuration, credentials and
+requests are the client's, answers are taken as JSON.
 """
 
 import json
@@ -21,11 +22,15 @@ LONGEST_BYTES = 64 << 20  # of an answer
 LONGEST_POD_BYTES = 8 << 20  # etcd takes objects of 1.5 MiB
 PAGE = 250
 
-UNAUTHORIZED, FORBIDDEN, GONE = 401, 403, 410
+OK, UNAUTHORIZED, FORBIDDEN, GONE = 200, 401, 403, 410
 _KINDS = {UNAUTHORIZED: "unauthorized", FORBIDDEN: "forbidden", 404: "not_found", GONE: "gone", 429: "busy"}
 
-# Owners that are controlled themselves: group, version and plural of what is asked for the one above.
-CONTROLLED = {"ReplicaSet": ("apps", "v1", "replicasets"), "Job": ("batch", "v1", "jobs")}
+PODS = "/api/v1/pods"
+# Owners that are controlled themselves: what is asked for the one above.
+CONTROLLED = {
+    "ReplicaSet": "/apis/apps/v1/namespaces/{namespace}/replicasets",
+    "Job": "/apis/batch/v1/namespaces/{namespace}/jobs",
+}
 
 
 class KubeError(Exception):
@@ -68,11 +73,14 @@ class KubeClient:
         configuration.retries = False  # when to try again is decided by who asks
         self._client = client.ApiClient(configuration)
         self._client.user_agent = "otel-kernel"
-        # Its types say models; asked for without them it returns the answer of urllib3.
-        self._core: Any = client.CoreV1Api(self._client)
-        self._custom: Any = client.CustomObjectsApi(self._client)
         self._api_error = client.ApiException
-        self._failures: tuple[type[Exception], ...] = (client.ApiException, HTTPError, OSError, ValueError)
+        self._failures: tuple[type[Exception], ...] = (
+            client.ApiException,
+            HTTPError,
+            OSError,
+            ValueError,
+            RecursionError,
+        )
 
     def close(self) -> None:
         """Close its connections."""
@@ -84,10 +92,9 @@ class KubeClient:
         more: str | None = None
         while True:
             # A page that goes on where another ended has that one's version.
-            of_version = {"resource_version": version} if version and not more else {}
-            following = {"_continue": more} if more else {}
-            options = {"field_selector": _on(node), "limit": PAGE, **of_version, **following}
-            answer = self._ask(self._core.list_pod_for_all_namespaces, ANSWER_LIMIT_S, **options)
+            position = {"continue": more} if more else {"resourceVersion": version} if version else {}
+            query = {"fieldSelector": _on(node), "limit": PAGE, **position}
+            answer = self._ask(PODS, ANSWER_LIMIT_S, query)
             items += _list(answer.get("items"))
             metadata = _dict(answer.get("metadata"))
             more = metadata.get("continue") or None
@@ -100,20 +107,14 @@ class KubeClient:
         Each with the object; it ends after some `limit_s`. Both raise KubeError: of kind `gone` when that version is
         too old, `timeout` when nothing came for `silence_s`: bookmarks come about once a minute.
         """
-        options = {
-            "field_selector": _on(node),
-            "resource_version": version,
-            "watch": True,
-            "allow_watch_bookmarks": True,
-            "timeout_seconds": limit_s,
+        query = {
+            "fieldSelector": _on(node),
+            "resourceVersion": version,
+            "watch": "true",
+            "allowWatchBookmarks": "true",
+            "timeoutSeconds": limit_s,
         }
-        try:
-            answer = self._core.list_pod_for_all_namespaces(
-                **options, _preload_content=False, _request_timeout=(CONNECT_LIMIT_S, silence_s)
-            )
-        except self._failures as error:
-            raise self._explained(error) from None
-        return self._changes(answer)
+        return self._changes(self._open(PODS, silence_s, query))
 
     def _changes(self, answer: Any) -> Iterator[tuple[str, object]]:  # noqa: ANN401 - no types
         try:
@@ -128,23 +129,23 @@ class KubeClient:
 
     def node(self, name: str) -> Mapping[str, Any]:
         """Return a node's object. Raises KubeError."""
-        return self._ask(self._core.read_node, LOOK_UP_LIMIT_S, name=name)
+        return self._ask("/api/v1/nodes/{name}", LOOK_UP_LIMIT_S, name=name)
 
     def owner(self, kind: str, namespace: str, name: str) -> Mapping[str, Any]:
         """Return an object that controls a pod and may be controlled itself. Raises KubeError."""
-        group, version, plural = CONTROLLED[kind]
-        where = {"group": group, "version": version, "namespace": namespace, "plural": plural, "name": name}
-        return self._ask(self._custom.get_namespaced_custom_object, LOOK_UP_LIMIT_S, **where)
+        collection = CONTROLLED[kind]
+        return self._ask(f"{collection}/{{name}}", LOOK_UP_LIMIT_S, namespace=namespace, name=name)
 
     def events(self, namespace: str, pod_uid: str) -> Mapping[str, Any]:
         """Return the list of the events of a pod. Raises KubeError."""
-        options = {"namespace": namespace, "field_selector": f"involvedObject.uid={pod_uid}", "limit": PAGE}
-        return self._ask(self._core.list_namespaced_event, LOOK_UP_LIMIT_S, **options)
+        query = {"fieldSelector": f"involvedObject.uid={pod_uid}", "limit": PAGE}
+        return self._ask("/api/v1/namespaces/{namespace}/events", LOOK_UP_LIMIT_S, query, namespace=namespace)
 
-    def _ask(self, call: Any, limit_s: float, **options: object) -> dict[str, Any]:  # noqa: ANN401 - no types
+    def _ask(
+        self, path: str, limit_s: float, query: Mapping[str, object] | None = None, **names: str
+    ) -> dict[str, Any]:
         try:
-            answer = call(**options, _preload_content=False, _request_timeout=(CONNECT_LIMIT_S, limit_s))
-            with closing(answer):
+            with closing(self._open(path, limit_s, query, **names)) as answer:
                 content = answer.read(LONGEST_BYTES + 1)
             if len(content) > LONGEST_BYTES:
                 raise KubeError("too_large", f"an answer of more than {LONGEST_BYTES} bytes")
@@ -152,11 +153,24 @@ class KubeClient:
         except self._failures as error:
             raise self._explained(error) from None
 
+    def _open(self, path: str, silence_s: float, query: Mapping[str, object] | None = None, **names: str) -> Any:  # noqa: ANN401 - urllib3's answer
+        """Return the answer to a GET, of which nothing is read yet. Raises KubeError unless its status is 200."""
+        try:
+            request = self._client.param_serialize(
+                "GET", path, path_params=names, query_params=list((query or {}).items()), auth_settings=["BearerToken"]
+            )
+            answer = self._client.call_api(*request, _request_timeout=(CONNECT_LIMIT_S, silence_s)).response
+        except self._failures as error:
+            raise self._explained(error) from None
+        if answer.status != OK:
+            answer.close()
+            raise KubeError(_kind(answer.status), f"the API server says {answer.status} {answer.reason}")
+        return answer
+
     def _explained(self, error: Exception) -> KubeError:
-        if isinstance(error, self._api_error):
-            status = int(getattr(error, "status", None) or 0)
-            return KubeError(_kind(status), f"the API server says {status} {getattr(error, 'reason', '')}")
-        if isinstance(error, ValueError) and not isinstance(error, OSError):
+        if isinstance(error, self._api_error):  # the client's word for a failure of TLS
+            return KubeError("tls", f"the API server is not trusted: {getattr(error, 'reason', '')}")
+        if isinstance(error, ValueError | RecursionError) and not isinstance(error, OSError):
             return KubeError("malformed", f"the API server answers what is no JSON: {error}"[:200])
         words = f"{type(error).__name__}: {error}"
         if isinstance(error, TimeoutError) or "timed out" in str(error):

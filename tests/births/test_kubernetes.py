@@ -104,6 +104,7 @@ def test_a_word_that_the_node_contradicts_is_not_believed(lie: dict[str, object]
     assert trace.pod["k8s.pod.name"] == "web"
     assert trace.pod["k8s.namespace.name"] == "shop"
     assert "k8s.deployment.name" not in trace.pod
+    assert "kube-api" not in trace.spans[0].attributes["otel_kernel.birth.identity.source"]  # type: ignore[operator]
     assert trace.spans[0].attributes["otel_kernel.birth.completion"] == "quiet"
     assert assembly.counters.contradicted == 1
 
