@@ -23,6 +23,7 @@ _FIELDS = (
     "network_namespace",
     "cgroup_id",
     "image_id",
+    "image_digests",
     "restart_count",
 )
 # The kernel's own word on where a task is beats what the runtime wrote down before it made the container; that beats
@@ -69,7 +70,6 @@ class Identity:
             self.sources[facts.source] = None
         for name in _FIELDS:
             self._take(name, getattr(facts, name), facts.source)
-        self.image_digests = facts.image_digests or self.image_digests
 
     def absorb(self, other: "Identity") -> None:
         """Take over what another identity says of the pod."""
@@ -101,7 +101,7 @@ class Identity:
         self.sources.pop(source, None)
         for name in [name for name, told_by in self._told_by.items() if told_by == source and name in fields]:
             del self._told_by[name]
-            setattr(self, name, None)
+            setattr(self, name, () if name == "image_digests" else None)
 
     def rank_of(self, name: str) -> int:
         """Return how strong the source of a field is; 0 when nobody told it."""
@@ -139,7 +139,7 @@ class Identity:
         return False
 
     def _take(self, name: str, value: object, source: str) -> None:
-        if value is not None and _rank(source) > self.rank_of(name):
+        if value not in {None, ()} and _rank(source) > self.rank_of(name):
             setattr(self, name, value)
             self._told_by[name] = source
 

@@ -1,8 +1,11 @@
 """The pods that live on a node, from changes of cgroups and facts of containers."""
 
 import hashlib
+from dataclasses import replace
 
-from otel_kernel.births.facts import ContainerFacts
+import pytest
+
+from otel_kernel.births.facts import ContainerFacts, Owner, PodContainer, PodFacts
 from otel_kernel.kernel.events import CgroupChange, Loss
 from otel_kernel.node.watch import CgroupSeen
 from otel_kernel.pods.directory import Cgroup, Directory, Pod, Removed
@@ -210,3 +213,53 @@ def test_memory_is_bounded() -> None:
     assert len(directory._awaited) <= 1024
     directory.feed(made(f"{POD}/{SANDBOX}", 4))
     assert only(directory).containers[0].name == "app"
+
+
+def of_kubernetes(**more: object) -> PodFacts:
+    """Return the API server's word on the pod."""
+    containers = (PodContainer("app", "regular", "shop/web:1", APP, "sha256:1"),)
+    told = PodFacts(
+        40, "kube-api", UID, "web", "shop", owners=(Owner("Deployment", "web", OTHER_UID),), containers=containers
+    )
+    return replace(told, **more)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_kubernetes_names_a_pod_whose_bundles_say_nothing(first: bool) -> None:
+    """Whether it is told before the cgroup is made or after."""
+    cgroups = [made(POD, 10), made(f"{POD}/{APP}", 20)]
+    directory = fed(of_kubernetes(), *cgroups) if first else fed(*cgroups, of_kubernetes())
+    pod = only(directory)
+    assert pod.resource["k8s.pod.name"] == "web"
+    assert pod.resource["k8s.deployment.name"] == "web"
+    (container,) = pod.containers
+    assert container.name == "app"
+    assert container.resource["container.image.id"] == "sha256:1"
+    assert container.resource["k8s.deployment.name"] == "web"
+    assert pod.named_ns == (10 if first else 40)
+
+
+def test_kubernetes_is_not_believed_against_the_bundle() -> None:
+    """Nothing of its word is on the resource."""
+    directory = fed(made(POD, 10), made(f"{POD}/{APP}", 20), bundle(APP, 30, "app"), of_kubernetes(pod_name="liar"))
+    pod = only(directory)
+    assert pod.resource["k8s.pod.name"] == "web"
+    assert "k8s.deployment.name" not in pod.resource
+
+
+def test_a_better_word_changes_the_version() -> None:
+    """So that what is made of a pod's resource is made anew."""
+    directory = fed(made(POD, 10), of_kubernetes(owners=()))
+    before = directory.version
+    assert "k8s.deployment.name" not in only(directory).resource
+    directory.feed(of_kubernetes())
+    assert directory.version > before
+    assert only(directory).resource["k8s.deployment.name"] == "web"
+
+
+def test_what_kubernetes_says_of_pods_that_are_gone_is_forgotten() -> None:
+    """Of those that never came here too: no more is remembered than pods of one node."""
+    directory = fed(of_kubernetes(), of_kubernetes(is_deleted=True))
+    assert len(directory._told) == 0
+    directory = fed(of_kubernetes(), made(POD, 10), removed(POD, 20))
+    assert len(directory._told) == 0
