@@ -29,7 +29,7 @@ static __always_inline bool is_pod_name(const u8 *name, struct cursor *cursor) {
   return cursor->state == 12;
 }
 
-static __always_inline void report_cgroup(u32 kind, u64 id, const char *path, u32 pid) {
+static __always_inline void report_cgroup(u32 kind, u64 id, const char *path, u32 pid, bool wake) {
   struct record *r = new_record(kind);
   if (!r) return;
   if (pid) r->pid = pid;
@@ -38,7 +38,7 @@ static __always_inline void report_cgroup(u32 kind, u64 id, const char *path, u3
   if (n <= 0 || n > TARGET_MAX * 2) return;
   r->lengths[0] = n;
   if (n == TARGET_MAX * 2) r->flags |= CUT(0);
-  send(r, n, false);
+  send(r, n, wake);
 }
 
 // cgroup_mkdir(struct cgroup *cgrp, const char *path)
@@ -49,9 +49,11 @@ int on_cgroup_mkdir(struct bpf_raw_tracepoint_args *ctx) {
   u64 parent = read64(cgroup + CGROUP_SELF + CGROUP_SUBSYS_STATE_PARENT);
   u64 parent_id = parent ? id_of(parent - CGROUP_SELF) : 0;
   u32 level = 0, *above = pod_cgroups.lookup(&parent_id);
+  bool wake = true; // whose pod and container this is should be known at once; what is made inside them can wait
   if (above) {
     level = 2;
-    give_slot(id, parent_id, *above == 1);
+    wake = *above == 1;
+    give_slot(id, parent_id, wake);
   } else {
     struct record *r = new_record(CGROUP_MKDIR);
     struct cursor *cursor = new_cursor();
@@ -62,7 +64,7 @@ int on_cgroup_mkdir(struct bpf_raw_tracepoint_args *ctx) {
   }
   if (!level) return 0;
   if (pod_cgroups.update(&id, &level)) COUNT(lost_processes);
-  report_cgroup(CGROUP_MKDIR, id, (const char *)ctx->args[1], 0);
+  report_cgroup(CGROUP_MKDIR, id, (const char *)ctx->args[1], 0, wake);
   return 0;
 }
 
@@ -75,7 +77,7 @@ int on_cgroup_rmdir(struct bpf_raw_tracepoint_args *ctx) {
   if (!pod_cgroups.lookup(&id)) return 0;
   pod_cgroups.delete(&id);
   end_network(id);
-  report_cgroup(CGROUP_RMDIR, id, (const char *)ctx->args[1], 0);
+  report_cgroup(CGROUP_RMDIR, id, (const char *)ctx->args[1], 0, false);
   return 0;
 }
 
@@ -85,6 +87,6 @@ int on_cgroup_attach_task(struct bpf_raw_tracepoint_args *ctx) {
   if (!is_v2(cgroup)) return 0;
   u64 id = id_of(cgroup);
   if (!pod_cgroups.lookup(&id)) return 0;
-  report_cgroup(CGROUP_ATTACH, id, (const char *)ctx->args[1], read32(ctx->args[2] + TASK_STRUCT_TGID));
+  report_cgroup(CGROUP_ATTACH, id, (const char *)ctx->args[1], read32(ctx->args[2] + TASK_STRUCT_TGID), false);
   return 0;
 }

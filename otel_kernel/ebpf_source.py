@@ -221,7 +221,7 @@ class EbpfSource:
         if known and isinstance(event, Exec | CgroupChange):
             lag_s = (boot_ns() - event.ns) / 1e9
             for facts in known:
-                self._lags.add(facts.source, lag_s)
+                self._lags.add(facts.source, facts.container_id or facts.pod_uid or "", lag_s)
         return known
 
     def _count_losses(self, now_ns: int) -> None:

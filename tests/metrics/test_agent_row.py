@@ -16,8 +16,9 @@ from otel_kernel.metrics.samples import Distribution, Sample, SeriesName
 from tests.metrics.fake_node import FakeNode, container_id, points
 
 LAGS = IdentityLags()
-LAGS.add("oci-bundle", 0.0015)
-LAGS.add("oci-bundle", 0.004)
+LAGS.add("oci-bundle", "a", 0.0015)
+LAGS.add("oci-bundle", "a", 7)  # told again: it was known
+LAGS.add("oci-bundle", "b", 0.004)
 FIGURES = SourceFigures(
     births_open=3,
     map_bytes={"ring": 1 << 20, "calls": 4096},
