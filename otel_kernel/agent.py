@@ -106,9 +106,10 @@ def run(settings: Settings) -> int:
         except (EndpointError, ProbesError, OSError) as error:
             return refuse(str(error))
         reader = PeriodicReader(collection, outputs, settings.metrics.interval_ms * 1_000_000)
+        be_prompt()
+        # Their threads come after that: who holds the interpreter's lock must not wait for a CPU longer than we do.
         asked = PodSources(settings, host_files.find(settings.observation), health)
         stack.callback(asked.close)
-        be_prompt()
         say(f"ready: {words}")
         observe(source, reader, asked, outputs, stop_fd)
     sum_up(health)

@@ -14,7 +14,7 @@ from otel_kernel.host_files import HostFiles
 from otel_kernel.kernel.clock import boot_ns, unix_offset_ns
 from otel_kernel.kernel.events import Call, CgroupChange, Event, Exec, Loss
 from otel_kernel.kernel.parts import WORDS
-from otel_kernel.kernel.probes import BELOW_POD, KUBELET, POD_LEVEL, Probes, ProbesError, RUNTIME_DAEMON
+from otel_kernel.kernel.probes import BELOW_POD, KUBELET, POD_LEVEL, RUNTIME_DAEMON, Probes, ProbesError
 from otel_kernel.metrics.agent_row import SourceFigures
 from otel_kernel.metrics.drop_source import DropSource
 from otel_kernel.metrics.identity_lags import IdentityLags

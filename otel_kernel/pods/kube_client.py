@@ -37,7 +37,7 @@ class KubeError(Exception):
     """The API server did not do what was asked. `kind` is one of a few words, the message one line."""
 
     def __init__(self, kind: str, words: str) -> None:
-        super().__init__(words)
+        super().__init__(" ".join(words.split()))
         self.kind = kind
 
 
@@ -61,14 +61,16 @@ class KubeClient:
         """Read configuration and credentials. Raises KubeError."""
         from kubernetes import client, config  # noqa: PLC0415 - see above
         from urllib3.exceptions import HTTPError  # noqa: PLC0415
+        from yaml import YAMLError  # type: ignore[import-untyped]  # noqa: PLC0415
 
         configuration = client.Configuration()
         try:
-            if os.environ.get("KUBECONFIG"):
-                config.load_kube_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
+            kubeconfig = os.environ.get("KUBECONFIG")
+            if kubeconfig:
+                config.load_kube_config(kubeconfig, client_configuration=configuration)  # type: ignore[no-untyped-call]
             else:
                 config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
-        except (config.ConfigException, OSError, ValueError, TypeError, KeyError) as error:
+        except (config.ConfigException, YAMLError, OSError, ValueError, TypeError, KeyError) as error:
             raise KubeError("configuration", f"no way to the API server: {error}") from None
         configuration.retries = False  # when to try again is decided by who asks
         self._client = client.ApiClient(configuration)

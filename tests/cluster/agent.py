@@ -101,6 +101,7 @@ def observing(cluster: Cluster, directory: Path, relay: Relay | None = None, **s
     kubeconfig = cluster.control_plane.kubeconfig(directory / "kubeconfig", user, server)
     output = directory / "told.jsonl"
     mine = {"OUTPUT": f"file:{output}", "BIRTH_QUIET": str(QUIET_S), "EBPF": "require", "NODE_NAME": NODE, **settings}
+    mine.setdefault("METRICS", "births")  # other tests' pods are measured too
     mine.setdefault("CRI_SOCKET", str(cluster.lab.socket))
     environment = {f"OTEL_KERNEL_{name}": value for name, value in mine.items()}
     environment |= {"KUBECONFIG": str(kubeconfig), "OTEL_METRIC_EXPORT_INTERVAL": "1000"}

@@ -267,3 +267,17 @@ def test_pods_of_every_quality_of_service_and_of_the_hosts_network(cluster: Clus
     for name, pod in born.items():
         running = cluster.wait_for_phase(name, "Running")
         assert_is(observed.the_birth(uid_of(pod)), running)
+
+
+def test_without_ebpf_pods_are_named_all_the_same(cluster: Cluster, tmp_path: Path) -> None:
+    """By directories, bundles and the API server; the trace says by its scope that it knows less."""
+    with observing(cluster, tmp_path, None, EBPF="off") as observed:
+        pod = cluster.create(pods.pod("from-files"))
+        running = cluster.wait_for_phase("from-files", "Running")
+        birth = observed.the_birth(uid_of(pod))
+    assert birth.root.scope == "otel_kernel.cgroupfs"
+    assert birth.root.resource["k8s.pod.name"] == "from-files"
+    ids = {
+        span.resource.get("container.id") for span in birth.spans if span.resource.get("k8s.container.name") == "main"
+    }
+    assert ids == set(container_ids(running).values())
