@@ -295,8 +295,8 @@ def test_what_cannot_be_together(environ: dict[str, str], part: str) -> None:
 
 def test_later_features_are_announced() -> None:
     """A setting of a feature that is not there yet is named, unless it asks for nothing."""
-    environ = {"OTEL_KERNEL_LABELS": "app", "OTEL_KERNEL_BPF_STATS": "on", "OTEL_KERNEL_THROTTLE_THRESHOLD": "50"}
-    assert Settings.load(environ).notices == ("OTEL_KERNEL_BPF_STATS is set, but this version does not act on it",)
+    environ = {"OTEL_KERNEL_LABELS": "app", "OTEL_KERNEL_OPEN_PATHS": "on", "OTEL_KERNEL_THROTTLE_THRESHOLD": "50"}
+    assert Settings.load(environ).notices == ("OTEL_KERNEL_OPEN_PATHS is set, but this version does not act on it",)
 
 
 def test_what_is_measured() -> None:
