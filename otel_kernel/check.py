@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Literal
 
-from otel_kernel import ebpf
+from otel_kernel import ebpf, host_files
 from otel_kernel.health import Health
 from otel_kernel.kernel.drops import TRACEPOINT
 from otel_kernel.kernel.parts import SWITCH
@@ -19,7 +19,8 @@ from otel_kernel.metrics.ebpf_rows import DROPS
 from otel_kernel.metrics.node_rows import PROGRAMS
 from otel_kernel.metrics.row import BPF
 from otel_kernel.node import cgroupfs, procfs
-from otel_kernel.pods import cgroup_path
+from otel_kernel.pod_sources import runtime_sockets
+from otel_kernel.pods import cgroup_path, kube_client
 from otel_kernel.settings import Settings
 
 WORKS, FALLBACK_ONLY, NOTHING = 0, 1, 2
@@ -30,13 +31,15 @@ COUNTED = {
     "process": "COUNT_PROCESSES",
     "files": "COUNT_OPENS",
 }
-How = Literal["eBPF", "files", "births", "itself", "not here"]
+OFF = ("OTEL_KERNEL_KUBERNETES=off", "OTEL_KERNEL_KUBERNETES=auto")
+How = Literal["eBPF", "files", "births", "itself", "asked", "not here"]
 _HOW: Mapping[Source, How] = {
     "ebpf": "eBPF",
     "cgroupfs": "files",
     "procfs": "files",
     "births": "births",
     "agent": "itself",
+    "kubernetes": "asked",
 }
 
 
@@ -66,7 +69,12 @@ def check(settings: Settings, *, as_json: bool) -> int:
     """Print the table (or JSON) and return the exit status: 0 the birth trace works, 1 its fallback does, 2 nothing."""
     attempt = try_probes(settings)
     hierarchy, cgroup_reason = find_hierarchy(settings)
-    signals = [*judge(attempt, hierarchy, cgroup_reason), *measured(settings, attempt)]
+    signals = [
+        *judge(attempt, hierarchy, cgroup_reason),
+        Signal("identity: CRI", *runtime(settings)),
+        Signal("identity: Kubernetes", *kubernetes(settings)),
+        *measured(settings, attempt),
+    ]
     status = exit_status(signals)
     if as_json:
         report = {"status": status, "signals": [asdict(each) for each in signals], **asdict(attempt)}
@@ -155,8 +163,31 @@ def judge(attempt: Attempt, hierarchy: cgroupfs.Hierarchy | None, cgroup_reason:
         Signal("births without eBPF", fallback, cgroup_reason, "" if hierarchy else "mount a cgroup hierarchy"),
         Signal("identity: cgroup path, OCI bundle", "files" if hierarchy else "not here", cgroup_reason),
         Signal("identity: CNI", births.how, births.why, births.enable),
-        Signal("identity: CRI, Kubernetes API", "not here", "not in this version"),
     ]
+
+
+def runtime(settings: Settings) -> tuple[How, str, str]:
+    """Return whether the container runtime can be asked; a socket that is there may still not answer."""
+    if settings.kubernetes.kubernetes == "off":
+        return "not here", *OFF
+    found = next(iter(runtime_sockets(host_files.find(settings.observation), settings.kubernetes.cri_socket)), None)
+    if found is None:
+        return "not here", "no runtime listens where it is known to", "OTEL_KERNEL_CRI_SOCKET"
+    return "asked", str(found), ""
+
+
+def kubernetes(settings: Settings) -> tuple[How, str, str]:
+    """Return whether the API server or the kubelet can be asked."""
+    asked, node_name = settings.kubernetes, settings.resource.node_name
+    if asked.kubernetes == "off":
+        return "not here", *OFF
+    if asked.kubelet_url is not None:
+        return "asked", "the kubelet", ""
+    if not kube_client.is_configured():
+        return "not here", "neither a service account nor a kubeconfig", "deploy/rbac.yaml, or KUBECONFIG"
+    if node_name is None:
+        return "not here", "OTEL_KERNEL_NODE_NAME does not say whose pods are wanted", "OTEL_KERNEL_NODE_NAME"
+    return "asked", "the API server", ""
 
 
 def measured(settings: Settings, attempt: Attempt) -> Iterator[Signal]:
@@ -166,7 +197,7 @@ def measured(settings: Settings, attempt: Attempt) -> Iterator[Signal]:
         if row.group not in settings.metrics.groups:
             lack = Lack(left_out(row.group), f"OTEL_KERNEL_METRICS with {row.group}")
         else:
-            lack = files.of(row) if row.source in {"cgroupfs", "procfs"} else _lack_of_probes(row, attempt)
+            lack = files.of(row) if row.source in {"cgroupfs", "procfs"} else _lack(row, attempt, settings)
         if lack.why:
             yield Signal(row.name, "not here", *lack)
         else:
@@ -174,8 +205,11 @@ def measured(settings: Settings, attempt: Attempt) -> Iterator[Signal]:
             yield Signal(row.name, _HOW[row.source], only or (row.source if _HOW[row.source] == "files" else ""))
 
 
-def _lack_of_probes(row: Metric | Event, attempt: Attempt) -> Lack:
+def _lack(row: Metric | Event, attempt: Attempt, settings: Settings) -> Lack:
     needs_ebpf = isinstance(row, Metric) and row.needs.startswith(BPF)
+    if row.source == "kubernetes":
+        how, why, enable = kubernetes(settings)
+        return Lack() if how == "asked" else Lack(why, enable)
     if row in DROPS:
         reason = attempt.no_drops
     elif row in PROGRAMS:
