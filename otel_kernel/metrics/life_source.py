@@ -27,10 +27,16 @@ log = logging.getLogger(__name__)
 class _Track:
     """What is remembered of one container."""
 
-    row: Row | None = None
+    row: Row
+    calls: int  # all of them
     errors: Mapping[bytes, int] = field(default_factory=dict)
-    samples: Sequence[Sample] = ()
+    samples: Sequence[Sample] | None = None  # made of these; None: not yet
     paths: OpenPaths = field(default_factory=OpenPaths)
+
+    def take(self, row: Row) -> None:
+        """Take over what was counted so far; most containers do nothing between two looks."""
+        if row != self.row:
+            self.row, self.calls, self.samples = row, life_samples.calls(row), None
 
 
 class LifeSource:
@@ -44,10 +50,9 @@ class LifeSource:
         self._health = health
         self._life = LifeSamples(counting, counting.column_names(counts.syscalls))
         self._owners: dict[int, Owner] = {}  # by cgroup id
-        self._rows: dict[int, Row] = {}
         self._errors: Keyed = {}
         self._opened: Keyed = {}
-        self._tracks: dict[int, _Track] = {}
+        self._tracks: dict[int, _Track] = {}  # by cgroup id
         self._totals: dict[str, RunningTotal] = {}  # by pod UID
         self._by_pod: dict[int, list[Owner]] = {}  # by the id of the pod's cgroup
         self._without: set[int] = set()  # containers that have no slot
@@ -67,7 +72,7 @@ class LifeSource:
             yield
             with self._counts.reading() as rows:
                 for at, owner in enumerate(self._owners.values()):
-                    self._rows[owner.cgroup_id] = rows.of(owner.slot)
+                    self._take(owner, rows.of(owner.slot))
                     if at % _ROWS_IN_ONE_GO == 0:
                         yield
             self._errors, self._opened = self._counts.errors(), self._counts.opened()
@@ -87,7 +92,7 @@ class LifeSource:
         told = {
             (pod.uid, each.id): Samples(self._samples(each.cgroup.id))
             for each in pod.containers
-            if each.cgroup.id in self._rows and not each.is_sandbox
+            if each.cgroup.id in self._tracks and not each.is_sandbox
         }
         return told | self._of_pod(pod)
 
@@ -111,7 +116,7 @@ class LifeSource:
         for owner in gone:
             if self._gone[owner.cgroup_id] > _COLLECTIONS_AWAITED:
                 self._release(owner)
-        self._rows = {cgroup_id: row for cgroup_id, row in self._rows.items() if cgroup_id in self._owners}
+        self._tracks = {cgroup_id: track for cgroup_id, track in self._tracks.items() if cgroup_id in self._owners}
         self._by_pod = {}
         for owner in self._owners.values():
             self._by_pod.setdefault(owner.pod_id, []).append(owner)
@@ -123,28 +128,29 @@ class LifeSource:
 
     def _find_new(self, containers: Sequence[Container]) -> None:
         """Read what came after the tables were read."""
-        new = {_id(each) for each in containers} - self._rows.keys() - self._without
+        new = {_id(each) for each in containers} - self._tracks.keys() - self._without
         for owner in self._counts.owners() if new else ():
             if owner.cgroup_id in new:
-                self._take(owner)
+                self._take(owner, self._counts.row(owner.slot))
                 self._by_pod.setdefault(owner.pod_id, []).append(owner)
         self._without |= new - self._owners.keys()
 
-    def _take(self, owner: Owner) -> None:
+    def _take(self, owner: Owner, row: Row) -> None:
         self._owners[owner.cgroup_id] = owner
-        self._rows[owner.cgroup_id] = self._counts.row(owner.slot)
+        track = self._tracks.get(owner.cgroup_id)
+        if track is None:
+            self._tracks[owner.cgroup_id] = _Track(row, life_samples.calls(row))
+        else:
+            track.take(row)
 
     def _samples(self, cgroup_id: int | None) -> Sequence[Sample]:
-        if cgroup_id is None:
-            return ()
-        row, slot = self._rows[cgroup_id], self._owners[cgroup_id].slot
-        track = self._tracks.setdefault(cgroup_id, _Track())
+        track, slot = self._tracks[cgroup_id or 0], self._owners[cgroup_id or 0].slot
         errors = self._errors.get(slot, {})
-        if row != track.row or errors != track.errors:
-            track.row, track.errors, track.samples = row, errors, tuple(self._life.of(row, errors))
+        if track.samples is None or errors != track.errors:
+            track.errors, track.samples = errors, tuple(self._life.of(track.row, errors))
         if not self._counting.open_paths:
             return track.samples
-        track.paths.take(self._opened.get(slot, {}), Life.of(row.life).opens)
+        track.paths.take(self._opened.get(slot, {}), Life.of(track.row.life).opens)
         return (*track.samples, *track.paths.samples())
 
     def _of_pod(self, pod: Pod) -> dict[Target, Samples]:
@@ -153,8 +159,9 @@ class LifeSource:
         pod_ids = {pod.cgroup.id} | {self._owners[at].pod_id for at in map(_id, pod.containers) if at in self._owners}
         total = self._totals.setdefault(pod.uid, RunningTotal())
         for owner in (each for pod_id in pod_ids for each in self._by_pod.get(pod_id or 0, ())):
-            if owner.cgroup_id in self._rows:
-                total.add(str(owner.cgroup_id), (life_samples.calls(self._rows[owner.cgroup_id]),))
+            track = self._tracks.get(owner.cgroup_id)
+            if track is not None:
+                total.add(str(owner.cgroup_id), (track.calls,))
         if total.value is None or any(_id(each) in self._without for each in pod.containers):
             return {}
         return {(pod.uid, None): Samples((Sample(_POD_SYSCALLS, total.value[0]),))}
@@ -167,10 +174,10 @@ class LifeSource:
         owner = self._counts.owner(cgroup_id, self._owners.get(cgroup_id))
         if owner is None:
             return ()
-        self._take(owner)
+        self._take(owner, self._counts.row(owner.slot))
         self._errors, self._opened = self._counts.errors(), self._counts.opened()
         total = self._totals.setdefault(removed.pod_uid, RunningTotal())
-        total.add(str(cgroup_id), (life_samples.calls(self._rows[cgroup_id]),))
+        total.add(str(cgroup_id), (self._tracks[cgroup_id].calls,))
         samples = self._samples(cgroup_id)
         if owner.is_gone:
             self._release(owner)
@@ -184,7 +191,7 @@ class LifeSource:
 
     def _release(self, owner: Owner) -> None:
         self._counts.release(owner.slot)
-        for known in (self._owners, self._rows, self._tracks, self._gone):
+        for known in (self._owners, self._tracks, self._gone):
             known.pop(owner.cgroup_id, None)
         for total in self._totals.values():
             total.forget(str(owner.cgroup_id))
