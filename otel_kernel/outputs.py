@@ -12,7 +12,7 @@ from otel_kernel.exporters import Exporter
 from otel_kernel.health import Counter, Health
 from otel_kernel.metrics.points import LogEvent, ResourceMeasurements
 from otel_kernel.settings import Settings
-from otel_kernel.telemetry.encode import REQUEST_LIMIT_BYTES, Host, encode
+from otel_kernel.telemetry.encode import Host, encode
 from otel_kernel.telemetry.encode_logs import LogsEncoder
 from otel_kernel.telemetry.encode_metrics import MetricsEncoder
 from otel_kernel.telemetry.endpoint import OtlpEndpoint, open_transport
@@ -28,6 +28,7 @@ from otel_kernel.view.show import draw
 
 log = logging.getLogger(__name__)
 
+METRICS_REQUEST_BYTES = 256 << 10  # of 1 MiB, gRPC's copies would be megabytes that stay with the process
 METRICS_LINE_BYTES = 32 << 10  # made into JSON in one go, during which nobody attends to births: some 10 ms
 FLUSH_LIMIT_S = 8.0  # `run` ends within 10 s of SIGTERM whether or not anybody answers
 
@@ -73,7 +74,7 @@ class Outputs:
             yield from (None for _ in collected)
             return
         requests = []
-        limit_bytes = METRICS_LINE_BYTES if self._files and METRICS in self._in_files else REQUEST_LIMIT_BYTES
+        limit_bytes = METRICS_LINE_BYTES if self._files and METRICS in self._in_files else METRICS_REQUEST_BYTES
         for request in self._metrics.encoding(collected, limit_bytes=limit_bytes):
             if request is not None:
                 requests.append(request)

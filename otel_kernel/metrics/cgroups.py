@@ -9,7 +9,7 @@ from otel_kernel.metrics.limits import LimitReader, Limits
 from otel_kernel.node import cpu, memory, pressure
 from otel_kernel.node.controllers import Controllers
 from otel_kernel.node.cpu import Throttling
-from otel_kernel.node.open_files import OpenFiles
+from otel_kernel.node.open_files import OpenFiles, Place
 from otel_kernel.node.pressure import Pressure
 
 _MEMORY_V1 = ("memory.usage_in_bytes", "memory.oom_control")
@@ -17,7 +17,8 @@ _MEMORY_V2 = ("memory.current", "memory.events")
 _PRESSURES = tuple(f"{resource}.pressure" for resource in pressure.RESOURCES)
 _NOTHING = cpu.CpuStat(None, None)
 
-_Wanted = tuple[str, str, str, Callable[[bytes], Any]]  # what it tells, where it is, its name, its parser
+_KILLS = "kills"
+_Wanted = tuple[str, Place, Callable[[bytes], Any]]  # what a file tells, where it is, its parser
 
 
 class Reading(NamedTuple):
@@ -46,18 +47,16 @@ class CgroupReader:
         self._files = files
         self._judge = judge
         self._groups = groups
-        self._limits = LimitReader(controllers, files, judge, groups)
-        self._wanted: dict[str, tuple[_Wanted, ...]] = {}
+        self._limits = LimitReader(controllers, judge, groups)
+        self._of_container = tuple(self._wanted())
+        self._of_pod = tuple(wanted for wanted in self._of_container if wanted[0] != _KILLS)
 
     def read(self, path: str, now_unix_ns: int, *, of_pod: bool) -> Reading:
         """Return what the files of the cgroup at `path` say; of a pod's, not how often its processes were killed."""
         failures, call, parsed = self._judge.failures, self._judge.call, self._files.parsed
-        wanted = self._wanted.get(path)
-        if wanted is None:
-            wanted = self._wanted[path] = tuple(self._files_of(path, of_pod=of_pod))
         told: dict[str, Any] = {}
-        for what, directory, name, parse in wanted:
-            told[what] = call(name, parsed, directory, name, parse)
+        for what, place, parse in self._of_pod if of_pod else self._of_container:
+            told[what] = call(place.name, parsed, path, place, parse)
         usage_ns, throttling = told.get("cpu") or _NOTHING
         memory_bytes, inactive_bytes = told.get("memory"), told.get("inactive")
         working_set = (
@@ -68,7 +67,7 @@ class CgroupReader:
             throttling,
             memory_bytes,
             working_set,
-            told.get("kills"),
+            told.get(_KILLS),
             tuple([told[resource] for resource in _PRESSURES]) if _PRESSURES[0] in told else (),
             self._limits.read(path, now_unix_ns),
             self._judge.failures == failures,
@@ -79,9 +78,9 @@ class CgroupReader:
         failures = self._judge.failures
         limits = self._limits.read(path, now_unix_ns)
         throttling = None
-        if limits.cpu is not None:
-            (_, directory, name, parse), *_ = self._cpu(path)
-            _, throttling = self._judge.call(name, self._files.parsed, directory, name, parse) or _NOTHING
+        if limits.cpu is not None and self._of_pod:
+            _, place, parse = self._of_pod[0]
+            _, throttling = self._judge.call(place.name, self._files.parsed, path, place, parse) or _NOTHING
         return Reading(throttling=throttling, limits=limits, is_whole=self._judge.failures == failures)
 
     def is_there(self, path: str) -> bool:
@@ -90,33 +89,23 @@ class CgroupReader:
 
     def forget(self, path: str) -> None:
         """Close what is open of a cgroup that is gone."""
-        at = self._at
         self._limits.forget(path)
-        self._wanted.pop(path, None)
-        for root in {at.pods, at.v2, at.cpu_v1, at.cpuacct_v1, at.memory_v1} - {None}:
-            self._files.forget(f"{root}{path}")
+        self._files.forget(path)
 
-    def _files_of(self, path: str, *, of_pod: bool) -> Iterator[_Wanted]:
-        at = self._at
-        if "cpu" in self._groups:
-            yield from self._cpu(path)
+    def _wanted(self) -> Iterator[_Wanted]:
+        at, place = self._at, self._files.place
+        if "cpu" in self._groups and at.cpu_v1 is not None:
+            yield "cpu", place(at.cpu_v1, "cpu.stat"), cpu.parse_stat_v1
+        elif "cpu" in self._groups and at.v2 is not None:
+            yield "cpu", place(at.v2, "cpu.stat"), cpu.parse_stat
+        if "cpu" in self._groups and at.cpuacct_v1 is not None:
+            yield "usage", place(at.cpuacct_v1, "cpuacct.usage"), cpu.parse_usage_v1
         memory_root = at.memory_v1 or at.v2
         if "memory" in self._groups and memory_root is not None:
-            directory = memory_root + path
             usage, events = _MEMORY_V1 if at.memory_v1 else _MEMORY_V2
-            yield "memory", directory, usage, memory.parse_bytes
-            yield "inactive", directory, "memory.stat", memory.parse_inactive_file
-            if not of_pod:
-                yield "kills", directory, events, memory.parse_oom_kills
+            yield "memory", place(memory_root, usage), memory.parse_bytes
+            yield "inactive", place(memory_root, "memory.stat"), memory.parse_inactive_file
+            yield _KILLS, place(memory_root, events), memory.parse_oom_kills
         if "pressure" in self._groups and at.v2 is not None:
             for name in _PRESSURES:
-                yield name, at.v2 + path, name, pressure.parse
-
-    def _cpu(self, path: str) -> Iterator[_Wanted]:
-        at = self._at
-        if at.cpu_v1 is not None:
-            yield "cpu", at.cpu_v1 + path, "cpu.stat", cpu.parse_stat_v1
-        elif at.v2 is not None:
-            yield "cpu", at.v2 + path, "cpu.stat", cpu.parse_stat
-        if at.cpuacct_v1 is not None:
-            yield "usage", at.cpuacct_v1 + path, "cpuacct.usage", cpu.parse_usage_v1
+                yield name, place(at.v2, name), pressure.parse

@@ -24,6 +24,7 @@ class ContainerProcesses:
 
     def __init__(self, hierarchy: str, proc_root: Path, files: OpenFiles, judge: Judge) -> None:
         self._hierarchy = hierarchy
+        self._procs = files.place(hierarchy, "cgroup.procs")
         self._proc_root = proc_root
         self._files = files
         self._judge = judge
@@ -32,7 +33,7 @@ class ContainerProcesses:
 
     def count(self, container_id: str, path: str) -> int | None:
         """Return how many processes a container has; None when it is gone."""
-        pids = self._judge.call("cgroup.procs", self._read, f"{self._hierarchy}{path}")
+        pids = self._judge.call("cgroup.procs", self._read, path)
         self._pids[container_id] = pids or ()
         return None if pids is None else len(pids)
 
@@ -61,8 +62,8 @@ class ContainerProcesses:
         for container_id in tuple(self._held):
             self._let_go(container_id)
 
-    def _read(self, directory: str) -> tuple[int, ...]:
-        return _pids(self._files.read(directory, "cgroup.procs")) or tuple(self._below(directory))
+    def _read(self, path: str) -> tuple[int, ...]:
+        return self._files.parsed(path, self._procs, _pids) or tuple(self._below(f"{self._hierarchy}{path}"))
 
     @staticmethod
     def _below(directory: str) -> Iterator[int]:

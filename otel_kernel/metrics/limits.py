@@ -6,9 +6,8 @@ from typing import NamedTuple, TypeVar
 
 from otel_kernel.metrics.judge import Judge
 from otel_kernel.metrics.seldom import Seldom
-from otel_kernel.node import cpu, memory
+from otel_kernel.node import cpu, memory, open_files
 from otel_kernel.node.controllers import Controllers
-from otel_kernel.node.open_files import OpenFiles
 
 T = TypeVar("T")
 
@@ -26,9 +25,8 @@ class Limits(NamedTuple):
 class LimitReader:
     """Reads limits, and remembers them."""
 
-    def __init__(self, controllers: Controllers, files: OpenFiles, judge: Judge, groups: frozenset[str]) -> None:
+    def __init__(self, controllers: Controllers, judge: Judge, groups: frozenset[str]) -> None:
         self._at = controllers
-        self._files = files
         self._judge = judge
         self._groups = groups
         self._known: Seldom[tuple[float | None, int | None]] = Seldom(SELDOM_NS)
@@ -50,12 +48,8 @@ class LimitReader:
 
     def _cpu(self, path: str) -> float | None:
         if self._at.cpu_v1 is not None:
-            return self._judge.call("cpu.cfs_quota_us", self._quota_v1, self._at.cpu_v1 + path)
+            return self._judge.call("cpu.cfs_quota_us", _quota_v1, self._at.cpu_v1 + path)
         return None if self._at.v2 is None else self._call("cpu.max", self._at.v2 + path, cpu.parse_limit)
-
-    def _quota_v1(self, directory: str) -> float | None:
-        quota = self._files.read(directory, "cpu.cfs_quota_us", keep=False)
-        return cpu.parse_limit_v1(quota, self._files.read(directory, "cpu.cfs_period_us", keep=False))
 
     def _memory(self, path: str) -> int | None:
         if self._at.memory_v1 is not None:
@@ -63,4 +57,9 @@ class LimitReader:
         return None if self._at.v2 is None else self._call("memory.max", self._at.v2 + path, memory.parse_limit)
 
     def _call(self, name: str, directory: str, parse: Callable[[bytes], T]) -> T | None:
-        return self._judge.call(name, lambda: parse(self._files.read(directory, name, keep=False)))
+        return self._judge.call(name, lambda: parse(open_files.read(f"{directory}/{name}")))
+
+
+def _quota_v1(directory: str) -> float | None:
+    quota, period = (open_files.read(f"{directory}/cpu.cfs_{name}_us") for name in ("quota", "period"))
+    return cpu.parse_limit_v1(quota, period)

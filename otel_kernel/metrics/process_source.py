@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import lru_cache, partial
 from typing import NamedTuple, TypeVar
 
 from otel_kernel.metrics.container_processes import ContainerProcesses
@@ -158,5 +158,11 @@ def _sharing(
         sharing = "host" if host.get(kind) == inode else "pod" if in_pod else "own"
         kinds.setdefault(sharing, []).append(kind)
     for sharing, found in kinds.items():
-        attributes = (("otel_kernel.namespace.sharing", sharing), ("otel_kernel.namespace.types", tuple(found)))
-        yield SeriesName("otel_kernel.container.namespaces", attributes), len(found)
+        yield _of_namespaces(sharing, tuple(found)), len(found)
+
+
+@lru_cache(maxsize=256)
+def _of_namespaces(sharing: str, kinds: tuple[str, ...]) -> SeriesName:
+    # Most containers share the same kinds of namespaces.
+    attributes = (("otel_kernel.namespace.sharing", sharing), ("otel_kernel.namespace.types", kinds))
+    return SeriesName("otel_kernel.container.namespaces", attributes)

@@ -6,9 +6,11 @@ follows it: so what ends is stamped a millisecond or more before what comes next
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
+from types import MappingProxyType
 
 from otel_kernel.metrics.catalogue import BY_NAME, Metric
-from otel_kernel.metrics.points import Attributes, Histogram, Level, Measurement, Number, ResourceMeasurements
+from otel_kernel.metrics.points import Attributes, Histogram, Level, Measurement, Number, ResourceMeasurements, Value
 from otel_kernel.metrics.samples import Distribution, Sample, SeriesName
 
 STEP_NS = 1_000_000
@@ -135,7 +137,7 @@ class ResourceSeries:
     def _begin(self, name: SeriesName, value: float | Distribution, now_ns: int) -> _Series:
         metric = BY_NAME[name.metric]
         start_ns = self._start.of(metric, now_ns)
-        series = _Series(metric, dict(name.attributes), metric.monotonic, start_ns, value, now_ns)
+        series = _Series(metric, _attributes(name.attributes), metric.monotonic, start_ns, value, now_ns)
         self._series[name] = series
         return series
 
@@ -158,6 +160,12 @@ class ResourceSeries:
             points.add(series.metric, Histogram(series.attributes, series.start_ns, at_ns, bounds, None, None))
         else:
             points.add(series.metric, Number(series.attributes, series.start_ns, at_ns, None))
+
+
+@lru_cache(maxsize=4096)
+def _attributes(pairs: tuple[tuple[str, Value], ...]) -> Attributes:
+    """Return attributes as a mapping, which all series share that have them."""
+    return MappingProxyType(dict(pairs))
 
 
 def _stamp(series: _Series | None, value: float | Distribution, read_ns: int, now_ns: int) -> int:

@@ -3,8 +3,9 @@
 import errno
 import os
 import resource
+from array import array
 from collections.abc import Callable
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 T = TypeVar("T")
 
@@ -16,68 +17,77 @@ _SURELY_ALL_BYTES = 3 << 10
 # The kernel keeps a page for each open file of a cgroup (fs/seq_file.c), charged to the agent: 8192 are 34 MiB
 # on a node of 250 pods; one of 110 has a third of them.
 _MOST_KEPT = 8192
+_CLOSED = -1
+
+
+class Place(NamedTuple):
+    """Where one kind of file is of every cgroup. Made by `OpenFiles.place`."""
+
+    number: int
+    root: str  # of the hierarchy
+    name: str
 
 
 class OpenFiles:
-    """Reads files by path and keeps the first `limit` of them open. Owns the descriptors."""
+    """Reads files of cgroups and keeps the first `limit` of them open. Owns the descriptors."""
 
     def __init__(self, limit: int | None = None) -> None:
         """Keep at most `limit` files open; by default as many as pay, and leave half of what the process may open."""
         allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         kept = _MOST_KEPT if allowed == resource.RLIM_INFINITY else min(_MOST_KEPT, allowed // 2)
         self._limit = kept if limit is None else limit
-        self._directories: dict[str, dict[str, int]] = {}
+        self._places = 0
+        self._descriptors: dict[str, array[int]] = {}  # by cgroup, then by place; _CLOSED: not open
         self._open = 0
 
-    def parsed(self, directory: str, name: str, parse: Callable[[bytes], T]) -> T:
-        """Return what `parse` makes of a file as it is now. Raises what `read` and `parse` do."""
-        kept = self._directories.get(directory)
-        descriptor = kept.get(name) if kept is not None else None
-        if descriptor is not None:
+    def place(self, root: str, name: str) -> Place:
+        """Return where the file `name` is of each cgroup below `root`. For a dozen of files, before any is read."""
+        self._places += 1
+        return Place(self._places - 1, root, name)
+
+    def parsed(self, cgroup: str, place: Place, parse: Callable[[bytes], T]) -> T:
+        """Return what `parse` makes of a file as it is now. Raises what it does, and OSError."""
+        kept = self._descriptors.get(cgroup)
+        descriptor = kept[place.number] if kept is not None else _CLOSED
+        if descriptor != _CLOSED:
             try:
                 return parse(content(descriptor))
             except OSError as error:
-                self.forget(directory)
+                self.forget(cgroup)
                 if error.errno != errno.ENODEV:
                     raise
         # Either it was not open, or its cgroup is gone: another one may bear its name by now.
-        return parse(self._read(directory, name))
+        return parse(self._read(cgroup, place))
 
-    def read(self, directory: str, name: str, *, keep: bool = True) -> bytes:
-        """Return the content of a file as it is now. Raises OSError, ENODEV among them for a cgroup that is gone."""
-        return self.parsed(directory, name, _as_it_is) if keep else read(f"{directory}/{name}")
-
-    def forget(self, directory: str) -> None:
-        """Close what is open of a directory."""
-        for descriptor in self._directories.pop(directory, {}).values():
-            os.close(descriptor)
-            self._open -= 1
+    def forget(self, cgroup: str) -> None:
+        """Close what is open of a cgroup."""
+        for descriptor in self._descriptors.pop(cgroup, ()):
+            if descriptor != _CLOSED:
+                os.close(descriptor)
+                self._open -= 1
 
     def close(self) -> None:
         """Close everything."""
-        for directory in tuple(self._directories):
-            self.forget(directory)
+        for cgroup in tuple(self._descriptors):
+            self.forget(cgroup)
 
     def __len__(self) -> int:
         return self._open
 
-    def _read(self, directory: str, name: str) -> bytes:
-        descriptor = os.open(f"{directory}/{name}", _FLAGS)
+    def _read(self, cgroup: str, place: Place) -> bytes:
+        descriptor = os.open(f"{place.root}{cgroup}/{place.name}", _FLAGS)
         try:
             found = content(descriptor)
         except OSError:
             os.close(descriptor)
             raise
         if self._open < self._limit:
-            self._directories.setdefault(directory, {})[name] = descriptor
+            # Arrays: a full node has a thousand of them.
+            self._descriptors.setdefault(cgroup, array("i", (_CLOSED,) * self._places))[place.number] = descriptor
             self._open += 1
         else:
             os.close(descriptor)
         return found
-
-
-def _as_it_is(content: bytes) -> bytes:
-    return content
 
 
 def read(path: str) -> bytes:

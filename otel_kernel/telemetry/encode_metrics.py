@@ -8,7 +8,7 @@ from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 
 from otel_kernel import __version__
 from otel_kernel.metrics.catalogue import METRICS, Metric
-from otel_kernel.metrics.points import Exemplar, Histogram, Measurement, Number, ResourceMeasurements, Value
+from otel_kernel.metrics.points import Attributes, Exemplar, Histogram, Measurement, Number, ResourceMeasurements, Value
 from otel_kernel.telemetry.attributes import INT64, set_value, utf8, wire_attributes
 from otel_kernel.telemetry.encode import REQUEST_LIMIT_BYTES, SCHEMA_URL, Host
 from otel_kernel.telemetry.packing import parts
@@ -60,7 +60,8 @@ class MetricsEncoder:
         self._host = host.attributes()
         self._service = service
         self._metrics = {metric.name: _metric(metric) for metric in catalogue}
-        self._resources: dict[Key, bytes] = {}
+        self._resources: dict[int, tuple[Attributes, bytes]] = {}
+        self._remembered: dict[int, tuple[Attributes, bytes]] = {}
 
     def encode(
         self, collected: Iterable[ResourceMeasurements], *, limit_bytes: int = REQUEST_LIMIT_BYTES
@@ -80,7 +81,7 @@ class MetricsEncoder:
 
         Raises KeyError for a metric that the catalogue does not have.
         """
-        remembered, self._resources = self._resources, {}
+        self._remembered, self._resources = self._resources, {}
         filling = _Filling(limit_bytes)
         for each in collected:
             items = (
@@ -90,22 +91,22 @@ class MetricsEncoder:
                 yield None
                 continue
             key = frozenset(each.resource.items())
-            self._resources[key] = self._resources.get(key) or remembered.get(key) or self._resource(key)
+            resource = self._resource(each.resource)
             items = filling.take(key) + [(scope, one) for scope, one in items if one.points]
-            yield from filling.add(key, items, self._parts(key, items, limit_bytes))
+            yield from filling.add(key, items, self._parts(resource, items, limit_bytes))
         yield filling.request()
 
-    def _parts(self, key: Key, items: Sequence[Scoped], limit_bytes: int) -> list[bytes]:
-        said = self._say(key, items)
+    def _parts(self, resource: bytes, items: Sequence[Scoped], limit_bytes: int) -> list[bytes]:
+        said = self._say(resource, items)
         if len(said) <= limit_bytes:
             return [said]
         points = [(scope, Measurement(each.metric, (point,))) for scope, each in items for point in each.points]
-        return parts(points, lambda some: self._say(key, some), limit_bytes)
+        return parts(points, lambda some: self._say(resource, some), limit_bytes)
 
-    def _say(self, key: Key, items: Sequence[Scoped]) -> bytes:
+    def _say(self, of_resource: bytes, items: Sequence[Scoped]) -> bytes:
         request = ExportMetricsServiceRequest()
         resource = request.resource_metrics.add(schema_url=SCHEMA_URL)
-        resource.resource.ParseFromString(self._resources[key])
+        resource.resource.ParseFromString(of_resource)
         scopes: dict[str, otlp.ScopeMetrics] = {}
         metrics: dict[tuple[str, str], otlp.Metric] = {}
         for scope, measurement in items:
@@ -118,8 +119,14 @@ class MetricsEncoder:
             _say_points(metrics[scope, name], measurement.points)
         return request.SerializeToString()
 
-    def _resource(self, key: Key) -> bytes:
-        return wire_attributes(Resource, {**self._host, **dict(sorted(key)), "service.name": self._service})
+    def _resource(self, attributes: Attributes) -> bytes:
+        # By identity: whoever measures keeps a resource's attributes from one collection to the next.
+        known = self._resources.get(id(attributes)) or self._remembered.get(id(attributes))
+        if known is None or known[0] is not attributes:
+            all_ = {**self._host, **dict(sorted(attributes.items())), "service.name": self._service}
+            known = attributes, wire_attributes(Resource, all_)
+        self._resources[id(attributes)] = known
+        return known[1]
 
 
 def _metric(metric: Metric) -> bytes:

@@ -7,15 +7,18 @@ from pathlib import Path
 import pytest
 
 from otel_kernel.node import open_files
-from otel_kernel.node.open_files import OpenFiles
+from otel_kernel.node.open_files import OpenFiles, Place
 
 UNIFIED = Path("/sys/fs/cgroup/unified") if Path("/sys/fs/cgroup/unified").exists() else Path("/sys/fs/cgroup")
+
+A = Place(0, "", "a")
 
 
 @pytest.fixture
 def files() -> Iterator[OpenFiles]:
     """Return files of which two are kept open."""
     files = OpenFiles(2)
+    assert files.place("", "a") == A
     yield files
     files.close()
     assert len(files) == 0
@@ -24,9 +27,9 @@ def files() -> Iterator[OpenFiles]:
 def test_a_file_that_is_kept_open_is_read_anew(files: OpenFiles, tmp_path: Path) -> None:
     """What was read before is not told again."""
     (tmp_path / "a").write_text("1\n")
-    assert files.read(str(tmp_path), "a") == b"1\n"
+    assert files.parsed(str(tmp_path), A, bytes) == b"1\n"
     (tmp_path / "a").write_text("22\n")
-    assert files.read(str(tmp_path), "a") == b"22\n"
+    assert files.parsed(str(tmp_path), A, bytes) == b"22\n"
     assert len(files) == 1
 
 
@@ -35,7 +38,8 @@ def test_no_more_than_the_limit_are_kept_open(files: OpenFiles, tmp_path: Path) 
     for name in "abcd":
         (tmp_path / name).write_text(name)
     before = descriptors()
-    assert [files.read(str(tmp_path), name) for name in "abcd"] == [b"a", b"b", b"c", b"d"]
+    places = [files.place("", name) for name in "abcd"]
+    assert [files.parsed(str(tmp_path), place, bytes) for place in places] == [b"a", b"b", b"c", b"d"]
     assert descriptors() == before + 2 == before + len(files)
 
 
@@ -47,7 +51,7 @@ def descriptors() -> int:
 def test_what_is_forgotten_is_closed(files: OpenFiles, tmp_path: Path) -> None:
     """A directory that is forgotten holds no descriptor; one that was never read may be forgotten too."""
     (tmp_path / "a").write_text("1")
-    files.read(str(tmp_path), "a")
+    files.parsed(str(tmp_path), A, bytes)
     files.forget(str(tmp_path))
     files.forget("/nowhere")
     assert len(files) == 0
@@ -56,14 +60,14 @@ def test_what_is_forgotten_is_closed(files: OpenFiles, tmp_path: Path) -> None:
 def test_what_is_not_there_raises(files: OpenFiles, tmp_path: Path) -> None:
     """A file that is not there is told as such, and leaves nothing open."""
     with pytest.raises(FileNotFoundError):
-        files.read(str(tmp_path), "nothing")
+        files.parsed(str(tmp_path), files.place("", "nothing"), bytes)
     assert len(files) == 0
 
 
 def test_long_content_is_read_whole(files: OpenFiles, tmp_path: Path) -> None:
     """A content of many pages is read to its end, and one without end is not."""
     (tmp_path / "long").write_bytes(b"x" * 100_000)
-    assert len(files.read(str(tmp_path), "long")) == 100_000
+    assert len(files.parsed(str(tmp_path), files.place("", "long"), bytes)) == 100_000
     assert len(open_files.read("/dev/zero")) == 4 << 20
 
 
@@ -71,18 +75,19 @@ def test_long_content_is_read_whole(files: OpenFiles, tmp_path: Path) -> None:
 def test_a_cgroup_of_the_same_name_is_another(files: OpenFiles) -> None:
     """When a cgroup is removed and made again, what is read is the new one's; when it is not, that is told."""
     directory = UNIFIED / f"otel_kernel_test_{os.getpid()}"
+    procs = files.place("", "cgroup.procs")
     directory.mkdir()
-    assert files.read(str(directory), "cgroup.procs") == b""
+    assert files.parsed(str(directory), procs, bytes) == b""
     directory.rmdir()
     directory.mkdir()
-    assert files.read(str(directory), "cgroup.procs") == b""
+    assert files.parsed(str(directory), procs, bytes) == b""
     directory.rmdir()
     with pytest.raises(FileNotFoundError):
-        files.read(str(directory), "cgroup.procs")
+        files.parsed(str(directory), procs, bytes)
 
 
 @pytest.mark.root
 def test_hundreds_of_processes_are_all_read(files: OpenFiles) -> None:
     """A file of records gives a page at a time; every record is read."""
-    shown = len(files.read("/proc/self/net", "dev")) + len(files.read("/proc", "kallsyms"))
+    shown = len(files.parsed("/proc", files.place("", "kallsyms"), bytes))
     assert shown > 1 << 20
