@@ -32,7 +32,7 @@ class FileSource:
         self._health = health
         self._directory = directory
         self._host = host
-        self._seen_version = 0
+        self._has_new_cgroups = False
         self._take()
         self.words = f"cgroup directories below {host.hierarchy}"
 
@@ -60,8 +60,8 @@ class FileSource:
 
     def take_new_containers(self) -> bool:
         """Return whether containers may have come since the last call."""
-        before, self._seen_version = self._seen_version, self._directory.version
-        return before != self._seen_version
+        new, self._has_new_cgroups = self._has_new_cgroups, False
+        return new
 
     def take_condition_changes(self) -> list[ConditionChange]:
         """Return nothing: births from files do not hold Kubernetes' conditions."""
@@ -92,6 +92,7 @@ class FileSource:
     def _take(self) -> None:
         for noticed in self._watch.poll(0):
             self._directory.feed(noticed)
+            self._has_new_cgroups |= isinstance(noticed, watch.CgroupSeen)
             if isinstance(noticed, watch.Missed):
                 self._health.add(Counter.WATCHES_LOST)
                 self._directory.reconcile(cgroupfs.walk(self._host.hierarchy, cgroup_path.may_hold_pods), boot_ns())

@@ -61,7 +61,7 @@ class KubeClient:
         """Read configuration and credentials. Raises KubeError."""
         from kubernetes import client, config  # noqa: PLC0415 - see above
         from urllib3.exceptions import HTTPError  # noqa: PLC0415
-        from yaml import YAMLError  # type: ignore[import-untyped]  # noqa: PLC0415
+        from yaml import YAMLError  # noqa: PLC0415
 
         configuration = client.Configuration()
         try:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-import yaml  # type: ignore[import-untyped]
+import yaml
 
 from tests.cluster.api import Api, Object
 

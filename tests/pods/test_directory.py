@@ -247,13 +247,13 @@ def test_kubernetes_is_not_believed_against_the_bundle() -> None:
     assert "k8s.deployment.name" not in pod.resource
 
 
-def test_a_better_word_changes_the_version() -> None:
+def test_a_better_word_changes_the_pod() -> None:
     """So that what is made of a pod's resource is made anew."""
     directory = fed(made(POD, 10), of_kubernetes(owners=()))
-    before = directory.version
+    directory.take_changed()
     assert "k8s.deployment.name" not in only(directory).resource
     directory.feed(of_kubernetes())
-    assert directory.version > before
+    assert [pod.uid for pod in directory.take_changed()] == [only(directory).uid]
     assert only(directory).resource["k8s.deployment.name"] == "web"
 
 
