@@ -44,7 +44,8 @@ OPEN_WAIT_S = 0.2  # the same while a birth is open
 PROMPT_NICENESS = -10
 FILES = 1 << 15  # the files of cgroups are kept open
 OBJECTS_BETWEEN_LOOKS = 20_000
-M_ARENA_MAX = -8  # malloc.h
+LARGE_BYTES = 64 << 10
+M_ARENA_MAX, M_MMAP_THRESHOLD = -8, -3  # malloc.h
 GROUPS_OF_EVENTS = frozenset(event.group for event in EVENTS)
 
 log = logging.getLogger(__name__)
@@ -155,9 +156,12 @@ def prepare_process() -> None:
     wanted = FILES if hard == resource.RLIM_INFINITY else min(FILES, hard)
     if allowed != resource.RLIM_INFINITY and allowed < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-    # Each thread of gRPC's would have a heap of its own, and what is free in one is of no use to another: megabytes.
+    # Each thread of gRPC's would have a heap of its own, and what a large request leaves free in one is of no use to
+    # anybody: megabytes.
     with suppress(AttributeError):  # another C library than glibc
-        ctypes.CDLL(None).mallopt(M_ARENA_MAX, 1)
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(M_ARENA_MAX, 1)
+        mallopt(M_MMAP_THRESHOLD, LARGE_BYTES)
     # Python looks for cycles whenever 700 objects came: at all that is remembered of a node in the end, for 60 ms.
     gc.set_threshold(OBJECTS_BETWEEN_LOOKS, *gc.get_threshold()[1:])
 

@@ -30,6 +30,7 @@ from otel_kernel.pods.identity import Identifier
 log = logging.getLogger(__name__)
 
 COUNT_INTERVAL_NS = 1_000_000_000  # and before a birth is told: its ledger must be whole
+UNNAMED_AFTER_NS = 2_000_000_000  # after a loss: until then bundles may yet tell
 
 Recorder = Callable[[Event | Answer], None]
 
@@ -59,6 +60,7 @@ class EbpfSource:
         self._lags = IdentityLags()
         self._lost = self._missed = 0
         self._counted_ns = 0
+        self._named_ns: int | None = None  # when pods without a name are looked for
 
     def observe(self, settings: AssemblySettings) -> str:
         """Attach, learn what is there already, and return in words what is observed.
@@ -228,9 +230,25 @@ class EbpfSource:
         self._counted_ns = now_ns
         for loss in self._losses():
             self._feed(loss)
-            # Changes of cgroups may be among what was lost.
+            # Changes of cgroups may be among what was lost, and what names pods.
             self._directory.reconcile(cgroupfs.walk(self._host.hierarchy, cgroup_path.may_hold_pods), boot_ns())
+            self._named_ns = self._named_ns or now_ns + UNNAMED_AFTER_NS
+        if self._named_ns is not None and now_ns >= self._named_ns:
+            self._named_ns = None
+            self._name_pods()
         self._count()
+
+    def _name_pods(self) -> None:
+        """Look for who the pods are that nobody has named; births may be over by now."""
+        unnamed = {pod.uid for pod in self._directory.pods() if pod.named_ns is None}
+        host = self._host
+        try:
+            found = existing.facts(host.hierarchy, host.proc_root, self._identifier, boot_ns(), unnamed.__contains__)
+        except OSError as error:
+            log.warning("pods that came while something was lost have no names: %s", error.strerror)
+            return
+        for facts in found:
+            self._feed(facts)
 
     def _feed(self, told: Event | Answer) -> None:
         if self._record:

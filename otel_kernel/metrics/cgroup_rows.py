@@ -2,7 +2,16 @@
 
 from functools import partial
 
-from otel_kernel.metrics.row import CPU_CONTROLLER, MEMORY_CONTROLLER, ONE_FILE, PROC, PSI, SELDOM_FILE, Metric
+from otel_kernel.metrics.row import (
+    CPU_CONTROLLER,
+    MEMORY_CONTROLLER,
+    ONE_FILE,
+    PROC,
+    PSI,
+    RARE_FILE,
+    SELDOM_FILE,
+    Metric,
+)
 
 _SUMMED = "; a pod's is the sum of its containers', those that ended among them"
 _UNLIMITED = "; absent without a limit"
@@ -111,7 +120,7 @@ PROCESSES = (
         description="mounts that the container's first process sees",
         source="procfs",
         needs=PROC,
-        cost=SELDOM_FILE,
+        cost=RARE_FILE,
     ),
     _process(
         "otel_kernel.container.namespaces",
@@ -119,7 +128,7 @@ PROCESSES = (
         description="namespaces of the container's first process: its own, shared within the pod, or the node's",
         source="procfs",
         needs=PROC,
-        cost="eight links for each, once a minute",
+        cost="eight links for each, every five minutes",
         attributes=("otel_kernel.namespace.sharing", "otel_kernel.namespace.types"),
     ),
 )

@@ -133,7 +133,8 @@ class Collection:
         if "births" in self._groups:
             samples += self._births.samples()
         if "agent" in self._groups:
-            samples += self._agent.samples(pods, self._figures())
+            figures = self._judge.call("figures of BPF", self._figures) or SourceFigures()
+            samples += self._agent.samples(pods, figures)
         return self._node.tell(samples, now.unix_ns)
 
     def _steady(self, now: Moment) -> Moment:

@@ -22,6 +22,7 @@ PROC = "the node's /proc and PID namespace"
 
 ONE_FILE = "one small file for each at each export"
 SELDOM_FILE = "one small file for each, once a minute"
+RARE_FILE = "one file of /proc for each, every five minutes"
 AT_EACH_CALL = "within the one program on each system call"
 AT_EACH_SWITCH = "within one program on each context switch"
 NOTHING = "nothing: it is known anyway"

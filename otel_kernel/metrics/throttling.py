@@ -1,6 +1,5 @@
 """When is a container's throttling worth an event? On crossing the threshold, once a minute above, and on leaving."""
 
-from collections import deque
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
@@ -35,7 +34,7 @@ class ContainerThrottling:
     """What was seen of one container. Times are of one clock that never goes back, in nanoseconds."""
 
     threshold_percent: int
-    _marks: deque[_Mark] = field(default_factory=deque)  # the last minute's, and one before it
+    _marks: list[_Mark] = field(default_factory=list)  # the last minute's, and one before it
     _is_above: bool = False
     _judged_ns: int = 0
     _told_ns: int = 0
@@ -100,7 +99,7 @@ class ContainerThrottling:
     def _remember(self, mark: _Mark) -> None:
         self._marks.append(mark)
         while len(self._marks) > 2 and mark.ns - self._marks[1].ns >= _LONG_NS:  # noqa: PLR2004 - an interval has two ends
-            self._marks.popleft()
+            del self._marks[0]
 
 
 def _told(interval: Throttled, state: State) -> Throttled:
