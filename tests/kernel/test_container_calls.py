@@ -111,6 +111,13 @@ def test_refused_by_seccomp(by_all_names: Counts, pod: PodCgroup, actor: list[st
     assert calls["fork"] == 1  # the child's side of it is no call
 
 
+def test_refused_from_the_first_call_on(by_all_names: Counts, pod: PodCgroup, actor: list[str]) -> None:
+    """A process whose very first call seccomp refuses has made it."""
+    refuse = ("refuse", NR["getppid"], EPERM)
+    pod.run([*actor, *steps(refuse, ("descend", "clone", 0), repeat(5, "getppid"))])
+    assert by_all_names.calls(pod.leaf)["getppid"] == 5
+
+
 @pytest.mark.parametrize("refused", [(), (("refuse", NR["getuid"], EPERM),)], ids=["free", "with seccomp"])
 def test_executed_by_a_thread(
     by_all_names: Counts, pod: PodCgroup, actor: list[str], refused: tuple[Step, ...]

@@ -40,14 +40,15 @@ def test_processes(counts: Counts, pod: PodCgroup, actor: list[str]) -> None:
     assert (counted.forks, counted.execs, counted.exits) == (5, 2, 6)  # the shell's program, which came from outside
 
 
-@pytest.mark.parametrize("times", range(5))
-def test_threads_that_end_at_once(counts: Counts, pod: PodCgroup, actor: list[str], times: int) -> None:
+def test_threads_that_end_at_once(counts: Counts, pod: PodCgroup, actor: list[str]) -> None:
     """A process whose threads end at the same time on all CPUs ends once."""
-    crowd = ("spawn", *actor, "app", "=crowd", str(20 + times))
-    words = [f"={word}" for _ in range(20) for word in (*crowd, "--")]
-    pod.run([*actor, *words[:-1]])
+    crowds, times = 25, 20
+    spawn = [("spawn", *actor, "app", "=crowd", str(2 + number), "--") for number in range(crowds)]
+    words = [f"={word}" for each in spawn for word in each]
+    for _ in range(times):
+        pod.run([*actor, *words[:-1]])
     counted = counts.life(pod.leaf)
-    assert (counted.forks, counted.execs, counted.exits) == (20, 21, 21)
+    assert (counted.forks, counted.execs, counted.exits) == (crowds * times, (crowds + 1) * times, (crowds + 1) * times)
 
 
 def test_a_leader_that_ends_first(counts: Counts, pod: PodCgroup, actor: list[str]) -> None:
