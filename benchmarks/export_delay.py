@@ -29,9 +29,7 @@ def measure(say: Callable[[str], None]) -> Result:
         "that any span or event of the trace tells, plus the quiet period, to the request's arrival at a receiver on "
         "loopback."
     )
-    notes = [
-        "a birth `known` to be complete waits for no quiet period; that takes the Kubernetes API, not in this version"
-    ]
+    notes = ["a birth `known` to be complete waits for no quiet period; neither API server nor kubelet is asked here"]
     return Result("How long after its end is a birth at the collector?", method, rows, notes)
 
 

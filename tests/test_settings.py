@@ -293,12 +293,6 @@ def test_what_cannot_be_together(environ: dict[str, str], part: str) -> None:
     assert part in refusal(environ)
 
 
-def test_later_features_are_announced() -> None:
-    """A setting of a feature that is not there yet is named, unless it asks for nothing."""
-    environ = {"OTEL_KERNEL_LABELS": "app", "OTEL_KERNEL_OPEN_PATHS": "on", "OTEL_KERNEL_THROTTLE_THRESHOLD": "50"}
-    assert Settings.load(environ).notices == ("OTEL_KERNEL_OPEN_PATHS is set, but this version does not act on it",)
-
-
 def test_what_is_measured() -> None:
     """Only what is exported somewhere: by OTLP or to a file, unless metrics are not wanted."""
     endpoint = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4318"}
