@@ -86,7 +86,10 @@ def test_a_birth_is_seen_and_named(lab: Lab, observer: Observer) -> None:
     born = lab.bear(Pod("from-files", (Container("app"), Container("sidecar"))))
     (trace,) = observer.of(born)
     lab.remove(born)
-    assert [span.name for span in trace.spans] == ["pod birth", "sandbox", "container app", "container sidecar"]
+    # Directories that a busy machine lets us see at one look have no order among them.
+    assert trace.spans[0].name == "pod birth"
+    assert {span.name for span in trace.spans[1:]} == {"sandbox", "container app", "container sidecar"}
+    assert len(trace.spans) == 4
     assert (trace.pod["k8s.pod.name"], trace.pod["k8s.namespace.name"]) == ("from-files", "default")
     assert set(trace.containers) == set(born.container_ids.values())
     assert trace.trace_id.hex() == born.pod.uid.replace("-", "")
