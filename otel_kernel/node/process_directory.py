@@ -3,6 +3,7 @@
 Source: fs/proc/base.c - a look-up in the directory of a process that has been reaped fails with ESRCH or ENOENT.
 """
 
+import errno
 import os
 from pathlib import Path
 
@@ -36,8 +37,17 @@ class ProcessDirectory:
         return [field[2] for field in fields if len(field) == 3]  # noqa: PLR2004 - cgroups(7): id, controllers, path
 
     def mounts(self) -> int:
-        """Return how many mounts it sees (proc_pid_mountinfo(5))."""
-        return self.read("mountinfo").count(b"\n")
+        """Return how many mounts it sees (proc_pid_mountinfo(5)).
+
+        One that is ending has no namespaces any more, which the kernel calls EINVAL here (fs/proc_namespace.c:
+        mounts_open_common).
+        """
+        try:
+            return self.read("mountinfo").count(b"\n")
+        except OSError as error:
+            if error.errno == errno.EINVAL:
+                raise ProcessLookupError(errno.ESRCH, os.strerror(errno.ESRCH)) from error
+            raise
 
     def namespaces(self) -> dict[str, int]:
         """Return the inode numbers of its namespaces; of the kinds that this kernel has."""

@@ -38,7 +38,7 @@ def test_tools_of_a_go_mod_are_built_by_its_go_sum_alone(tmp_path: Path, monkeyp
         return ""
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(go_builds, "_go", go)
+    monkeypatch.setattr(go_builds, "run_go", go)
     first = built_tools(tmp_path, "tools", "v1", "-s")
     assert built_tools(tmp_path, "tools", "v1", "-s") == first
     (arguments,) = asked

@@ -24,6 +24,17 @@ def test_what_it_tells_is_that_process() -> None:
     process.close()
 
 
+def test_a_process_that_nobody_has_waited_for_has_no_mounts() -> None:
+    """It is gone, whatever the kernel calls that."""
+    with subprocess.Popen(["sleep", "60"]) as sleeper:
+        process = ProcessDirectory(PROC, sleeper.pid)
+        sleeper.kill()
+        os.waitid(os.P_PID, sleeper.pid, os.WEXITED | os.WNOWAIT)
+        with pytest.raises(ProcessLookupError):
+            process.mounts()
+    process.close()
+
+
 def test_a_process_that_is_gone_is_gone() -> None:
     """Nothing is read through the directory of a process that has ended."""
     with subprocess.Popen(["sleep", "60"]) as sleeper:

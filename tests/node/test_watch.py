@@ -267,8 +267,11 @@ def test_the_kernels_own_cgroups(pod_cgroup: Path) -> None:
             told = polled(watching, lambda told: any(isinstance(o, ProcessSeen) for o in told))
             assert [(o.pid, o.is_runtime) for o in told if isinstance(o, ProcessSeen)] == [(child.pid, False)]
             child.kill()
-        told = polled(watching, lambda told: any(isinstance(o, CgroupEmptied) for o in told))
-        assert [o.path for o in told if isinstance(o, CgroupEmptied)] == [container_path]
+        told = polled(
+            watching, lambda told: any(isinstance(o, CgroupEmptied) and o.path == container_path for o in told)
+        )
+        emptied = [o.path for o in told if isinstance(o, CgroupEmptied) and o.path.startswith(pod_path)]
+        assert emptied == [container_path]
         container.rmdir()
         pod_cgroup.rmdir()
         told = polled(watching, lambda told: len(seen(told)) == 2)
