@@ -226,7 +226,7 @@ def test_no_hierarchy(tmp_path: Path) -> None:
     assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
-def polled(watching: Watch, enough: Callable[[list[Observation]], bool], limit_s: float = 10) -> list[Observation]:
+def polled(watching: Watch, enough: Callable[[list[Observation]], bool], limit_s: float = 60) -> list[Observation]:
     """Return what is told until it is enough: the kernel delays notices of populated cgroups."""
     deadline = time.monotonic() + limit_s
     told: list[Observation] = []
