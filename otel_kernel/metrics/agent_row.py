@@ -34,6 +34,7 @@ _BY_COUNTER: Mapping[str, SeriesName] = {
     "CGROUPS_UNCOUNTED": _name("events.lost", loss_kind="cgroup"),
     "WAITS_UNCOUNTED": _name("events.lost", loss_kind="wait"),
     "DURATIONS_UNCOUNTED": _name("events.lost", loss_kind="duration"),
+    "ENDINGS_UNREAD": _name("events.lost", loss_kind="ending"),
     "STRINGS_UNREAD": _name("events.lost", loss_kind="string"),
     "WATCHES_LOST": _name("events.lost", loss_kind="watch"),
     "BUNDLES_UNREADABLE": _name("events.lost", loss_kind="bundle"),

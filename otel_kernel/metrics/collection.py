@@ -66,7 +66,9 @@ class Collection:
         self._births = BirthCounts()
         self._events = LogEvents(self._births)
         reader = CgroupReader(at, self._files, self._judge, plan.groups)
-        self._endings = Endings(at.v2, lambda path, now_ns: reader.read(path, now_ns, of_pod=False), self._judge)
+        self._endings = Endings(
+            at.v2, lambda path, now_ns: reader.read(path, now_ns, of_pod=False), self._judge, health
+        )
         self._pods = PodCollection(
             reader,
             self._endings,

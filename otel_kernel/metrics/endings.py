@@ -6,6 +6,7 @@ the runtime some milliseconds, with `runc delete`, until it removes it.
 
 from collections.abc import Callable
 
+from otel_kernel.health import Counter, Health
 from otel_kernel.metrics.cgroups import Reading
 from otel_kernel.metrics.judge import Judge
 from otel_kernel.metrics.moment import Moment
@@ -16,15 +17,19 @@ from otel_kernel.pods.directory import Container
 class Endings:
     """Watches containers and keeps the last values of those that became empty. Owns the watches."""
 
-    def __init__(self, hierarchy_v2: str | None, read: Callable[[str, int], Reading], judge: Judge) -> None:
+    def __init__(
+        self, hierarchy_v2: str | None, read: Callable[[str, int], Reading], judge: Judge, health: Health
+    ) -> None:
         """Watch nothing yet; without a hierarchy of version 2, never anything. Raises OSError."""
         self._hierarchy = hierarchy_v2
         self._read = read
         self._judge = judge
+        self._health = health
         self._inotify = inotify.Inotify()
         self._watched: dict[str, int] = {}  # container id -> watch
         self._containers: dict[int, Container] = {}  # by watch
         self._last: dict[str, tuple[int, Reading]] = {}
+        self._unproven: set[str] = set()  # read empty when the watch began: ended already, or not yet begun
 
     def fileno(self) -> int:
         """Return the descriptor that becomes readable when a container may have ended."""
@@ -40,27 +45,41 @@ class Endings:
             self._watched[container.id] = watch
             self._containers[watch] = container
             self._look_at(container, now)
+            self._unproven |= self._last.keys() & {container.id}
 
     def look(self, now: Moment) -> None:
         """Read the last values of the containers that became empty."""
         for change in self._inotify.changes():
             if change.kind is inotify.Kind.OVERFLOW:
                 for container in tuple(self._containers.values()):
-                    self._look_at(container, now)
+                    self._look_again(container, now)
             elif change.kind is inotify.Kind.MODIFIED and change.watch in self._containers:
-                self._look_at(self._containers[change.watch], now)
+                self._look_again(self._containers[change.watch], now)
 
-    def take(self, container_id: str) -> tuple[int, Reading] | None:
-        """Return when a container was read after its end (boot time), and what; it is no longer watched."""
-        watch = self._watched.pop(container_id, None)
+    def take(self, container: Container) -> tuple[int, Reading] | None:
+        """Return when a container was read after its end (boot time), and what; it is no longer watched.
+
+        None, and counted unless it is a sandbox's, when its cgroup was gone before it could be read.
+        """
+        watch = self._watched.pop(container.id, None)
         if watch is not None:
             del self._containers[watch]
             self._inotify.unwatch(watch)
-        return self._last.pop(container_id, None)
+        self._unproven.discard(container.id)
+        last = self._last.pop(container.id, None)
+        if last is None and not container.is_sandbox:
+            self._health.add(Counter.ENDINGS_UNREAD)
+        return last
 
     def close(self) -> None:
         """End all watches."""
         self._inotify.close()
+
+    def _look_again(self, container: Container, now: Moment) -> None:
+        if container.id in self._unproven:  # something has changed since: it had not begun
+            self._unproven.remove(container.id)
+            self._last.pop(container.id, None)
+        self._look_at(container, now)
 
     def _look_at(self, container: Container, now: Moment) -> None:
         file = f"{self._hierarchy}{container.cgroup.path}/cgroup.events"

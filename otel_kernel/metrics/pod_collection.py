@@ -186,7 +186,7 @@ class PodCollection:
     def _container_removed(
         self, track: ContainerTrack, samples: list[Sample], removed_ns: int, now: Moment
     ) -> ResourceMeasurements | None:
-        read_ns, reading = self._endings.take(track.container.id) or (removed_ns, None)
+        read_ns, reading = self._endings.take(track.container) or (removed_ns, None)
         if reading is not None:
             track.pod.add_throttling(track, reading)
             self._events.judge(track, reading, now.unix(read_ns), read_ns)

@@ -62,13 +62,13 @@ def walk(root: Path, descend: Callable[[str], bool]) -> Iterator[tuple[int, str]
 
 
 def children(root: Path, path: str) -> list[tuple[int, str]]:
-    """Return the cgroup id and path of each directory in `path`, none when it is gone."""
+    """Return the cgroup id and path of each directory in `path`, the oldest first; none when it is gone."""
     try:
         with os.scandir(root / path.lstrip("/")) as entries:
             found = [(entry.inode(), entry.name) for entry in entries if entry.is_dir(follow_symlinks=False)]
     except OSError:
         return []
-    return [(inode, f"{path}/{name}") for inode, name in found]
+    return [(inode, f"{path}/{name}") for inode, name in sorted(found)]  # ids rise (fs/kernfs/dir.c)
 
 
 def is_leaf(directory: str) -> bool:

@@ -215,6 +215,9 @@ class Watch:
         process = first_process.first(self._proc, cgroupfs.processes(self._root, path), path, ns)
         if process is None:
             return
+        # The kernel may tell that it came, and at once that it ended, only after both (kernel/cgroup/cgroup.c,
+        # cgroup_file_notify).
+        self._populated.add(path)
         if not awaited.supervised:
             supervisor = first_process.supervisor(self._proc, process, self._layout.in_pod)
             awaited.supervised = supervisor is not None

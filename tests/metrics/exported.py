@@ -101,6 +101,14 @@ class Exported:
         """Return the names of the metrics of a pod, a container or the node."""
         return {point.key.metric for point in self.points if point.key.instance == instance}
 
+    def lost(self, kind: str) -> float:
+        """Return how often the agents, one after the other, counted a loss of this kind."""
+        points = [point for point in self.points if point.key.metric == "otel_kernel.agent.events.lost"]
+        totals = {
+            point.start_ns: point.value or 0 for point in points if ("kind", kind) in _last_words(point.key.attributes)
+        }
+        return sum(totals.values())
+
     def collections(self) -> list[int]:
         """Return when collections ended, Unix nanoseconds: the node's own points are told last."""
         return sorted({point.time_ns for point in self.points if point.key.metric == "otel_kernel.agent.pods"})

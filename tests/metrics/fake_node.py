@@ -59,6 +59,7 @@ class FakeNode:
     boot_ns: int = 1000 * SECOND_NS
     unix_offset_ns: int = EPOCH_NS
     directory: Directory = field(default_factory=lambda: Directory("node-1"))
+    health: Health = field(default_factory=Health)
     figures: dict[str, Figures] = field(default_factory=dict)
     _ids: int = 100
     _written: dict[Path, dict[str, str]] = field(default_factory=dict)
@@ -85,7 +86,7 @@ class FakeNode:
     def collection(self, *sources: Source, groups: frozenset[str] = frozenset(METRIC_GROUPS)) -> Collection:
         """Return a collection of this node."""
         plan = Plan(self.root / "cgroup", self.root / "proc", "node-1", "node-1", groups, 25)
-        return Collection(self.directory, plan, Health(), sources)
+        return Collection(self.directory, plan, self.health, sources)
 
     def make(self, path: str, figures: Figures = Figures(), *, told: bool = True) -> None:
         """Make a cgroup; `told`: whoever observes is told so."""

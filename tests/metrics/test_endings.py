@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from otel_kernel.health import Counter
 from otel_kernel.metrics.points import Number, ResourceMeasurements
 from tests.metrics.fake_node import SECOND_NS, FakeNode, Figures, points, values
 
@@ -55,6 +56,38 @@ def test_an_end_that_nobody_saw_coming(tmp_path: Path) -> None:
     assert cpu_time(collection.collect(node.now)) == [(removed_ns, None)]
     node.wait(15)
     assert cpu_time(collection.collect(node.now)) == []
+
+
+def test_what_was_not_read_in_time_is_counted(tmp_path: Path) -> None:
+    """Neither what was read before its first process nor nothing at all passes for the last values of a container."""
+    node = FakeNode(tmp_path)
+    pod = node.pod(UID)
+    app = node.container(pod, "app", figures=Figures(usage_us=0, populated=False))
+    collection = node.collection()
+    collection.attend(node.now)
+    node.change(app, usage_us=1_000_000, populated=True)
+    collection.collect(node.now)
+    assert node.health.snapshot()[Counter.ENDINGS_UNREAD] == 0
+    node.wait(5)
+    node.remove(app)
+    node.wait(1)
+    assert [value for _, value in cpu_time(collection.collect(node.now))] == [None]
+    assert node.health.snapshot()[Counter.ENDINGS_UNREAD] == 1
+
+
+def test_a_start_and_an_end_that_were_told_too_late(tmp_path: Path) -> None:
+    """The kernel's notices of both came when the cgroup was gone: what was read before the start is no last value."""
+    node = FakeNode(tmp_path)
+    pod = node.pod(UID)
+    collection = node.collection()
+    collection.collect(node.now)
+    app = node.container(pod, "app", figures=Figures(usage_us=0, populated=False))
+    collection.attend(node.now)
+    node.change(app, usage_us=1_000_000, populated=True)
+    node.remove(app)
+    node.wait(5)
+    assert cpu_time(collection.collect(node.now)) == []
+    assert node.health.snapshot()[Counter.ENDINGS_UNREAD] == 1
 
 
 def test_a_container_that_lived_between_two_collections(tmp_path: Path) -> None:

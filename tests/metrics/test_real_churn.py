@@ -164,5 +164,6 @@ def test_churn(lab: Lab, tmp_path: Path) -> None:
     # One that came and went within an interval may have been gone before anybody looked.
     lasting = {whose for whose, times in churn.seen_s.items() if times[-1] - times[0] > 2 * INTERVAL_MS / 1000}
     assert lasting
-    assert {whose for whose in lasting if told_s.get(whose, -1.0) < churn.used_s[whose]} == set()
+    # On a busy machine a cgroup may be gone before its last values are read: no more of them than are counted.
+    assert len({whose for whose in lasting if told_s.get(whose, -1.0) < churn.used_s[whose]}) <= exported.lost("ending")
     assert churn.ended >= 3

@@ -62,6 +62,14 @@ def test_walk(tmp_path: Path) -> None:
     assert list(found).index("/kubepods") < list(found).index("/kubepods/pod1")
 
 
+def test_children_in_the_order_of_their_making(tmp_path: Path) -> None:
+    """The kernel gives ids in turn: names tell nothing, and directories are read in no order."""
+    for name in ("m", "z", "a", "k"):
+        cgroup(tmp_path, f"/{name}")
+    told = cgroupfs.children(tmp_path, "")
+    assert [number for number, _ in told] == sorted((tmp_path / name).stat().st_ino for name in "mzak")
+
+
 def test_gone(tmp_path: Path) -> None:
     """A cgroup that is gone has neither id nor children nor processes."""
     assert cgroupfs.cgroup_id(tmp_path, "/x") is None
