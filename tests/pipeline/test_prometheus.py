@@ -91,6 +91,15 @@ def test_an_exemplar_leads_to_the_trace(pipeline: Pipeline) -> None:
         assert each["k8s.pod.name"] in _names(pipeline)
 
 
+def test_rates_of_births(pipeline: Pipeline) -> None:
+    """The first birth of a namespace counts, too: its series began at zero."""
+    in_shop = '{k8s_namespace_name="shop"}'
+    for counter in ("otel_kernel_births_total", f"otel_kernel_pod_start_duration_seconds_count{in_shop}"):
+        increase = f"sum(increase({counter}[10m]))"
+        found = eventually(lambda increase=increase: number(pipeline.prometheus, increase) or 0.0)  # type: ignore[misc]
+        assert found > 0.5, counter
+
+
 def test_a_pod_that_ends_is_gone_at_once(pipeline: Pipeline) -> None:
     """Its series end with it, not five minutes later."""
     born = pipeline.lab.bear(Pod(name("brief"), (Container("app"),), namespace="shop"))
