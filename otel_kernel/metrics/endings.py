@@ -29,7 +29,7 @@ class Endings:
         self._watched: dict[str, int] = {}  # container id -> watch
         self._containers: dict[int, Container] = {}  # by watch
         self._last: dict[str, tuple[int, Reading]] = {}
-        self._unproven: set[str] = set()  # read empty when the watch began: ended already, or not yet begun
+        self._ended: set[str] = set()  # became empty under watch
 
     def fileno(self) -> int:
         """Return the descriptor that becomes readable when a container may have ended."""
@@ -45,7 +45,9 @@ class Endings:
             self._watched[container.id] = watch
             self._containers[watch] = container
             self._look_at(container, now)
-            self._unproven |= self._last.keys() & {container.id}
+            self._ended.discard(container.id)
+            if container.id in self._last and self._last[container.id][1].usage_ns == 0:
+                del self._last[container.id]  # it has not begun
 
     def look(self, now: Moment) -> None:
         """Read the last values of the containers that became empty."""
@@ -56,19 +58,24 @@ class Endings:
             elif change.kind is inotify.Kind.MODIFIED and change.watch in self._containers:
                 self._look_again(self._containers[change.watch], now)
 
+    def supersede(self, container_id: str) -> None:
+        """Forget what was read: it was told since, and may be more by now, as a process that ends goes on a little."""
+        self._last.pop(container_id, None)
+
     def take(self, container: Container) -> tuple[int, Reading] | None:
         """Return when a container was read after its end (boot time), and what; it is no longer watched.
 
-        None, and counted unless it is a sandbox's, when its cgroup was gone before it could be read.
+        None when a collection has read it since; also, and counted unless it is a sandbox's, when its cgroup was gone
+        before it could be read.
         """
         watch = self._watched.pop(container.id, None)
         if watch is not None:
             del self._containers[watch]
             self._inotify.unwatch(watch)
-        self._unproven.discard(container.id)
         last = self._last.pop(container.id, None)
-        if last is None and not container.is_sandbox:
+        if last is None and container.id not in self._ended and not container.is_sandbox:
             self._health.add(Counter.ENDINGS_UNREAD)
+        self._ended.discard(container.id)
         return last
 
     def close(self) -> None:
@@ -76,8 +83,9 @@ class Endings:
         self._inotify.close()
 
     def _look_again(self, container: Container, now: Moment) -> None:
-        if container.id in self._unproven:  # something has changed since: it had not begun
-            self._unproven.remove(container.id)
+        if (
+            container.id not in self._ended
+        ):  # what was read when the watch began was between two of the runtime's stages
             self._last.pop(container.id, None)
         self._look_at(container, now)
 
@@ -86,5 +94,7 @@ class Endings:
         events = self._judge.call("cgroup.events", open_files.read, file) or b""
         if b"populated 0" in events:
             self._last[container.id] = (now.boot_ns, self._read(container.cgroup.path, now.unix_ns))
+            self._ended.add(container.id)
         elif b"populated 1" in events:  # between two stages of the runtime's it is empty for a moment, too
             self._last.pop(container.id, None)
+            self._ended.discard(container.id)

@@ -97,6 +97,7 @@ class PodCollection:
             reading = self._read(each, now)
             if each.container.is_sandbox or not self._is_gone(each.container.cgroup, reading):
                 readings[each] = reading
+                self._endings.supersede(each.container.id)
                 track.add_throttling(each, reading)
             yield None
         measured = [source.read(track.pod, now.unix_ns) for source in self._sources]

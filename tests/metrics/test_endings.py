@@ -1,5 +1,6 @@
 """What is told of containers that end, and of those that follow them."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from tests.metrics.fake_node import SECOND_NS, FakeNode, Figures, points, values
 
 UID = "7d6f1c2e-3a4b-4c5d-8e9f-0a1b2c3d4e5f"
 CPU = "container.cpu.time"
+MS_NS = 1_000_000
 LIMITED = Figures(usage_us=1_000_000, periods=10, throttled=5, throttled_us=100_000, quota_us=10_000)
 
 
@@ -88,6 +90,26 @@ def test_a_start_and_an_end_that_were_told_too_late(tmp_path: Path) -> None:
     node.wait(5)
     assert cpu_time(collection.collect(node.now)) == []
     assert node.health.snapshot()[Counter.ENDINGS_UNREAD] == 1
+
+
+def test_a_process_that_ends_goes_on_a_little(tmp_path: Path) -> None:
+    """What was read when the cgroup became empty is less than what a collection told since: no series goes back."""
+    node = FakeNode(tmp_path)
+    app = node.container(node.pod(UID), "app", figures=LIMITED)
+    collection = node.collection()
+    collection.collect(node.now)
+    node.wait(5)
+    node.change(app, usage_us=2_000_000, populated=False)
+    collection.attend(node.now)
+    node.set(app, replace(node.figures[app], usage_us=2_100_000))
+    node.wait(5)
+    ((told_ns, told),) = cpu_time(collection.collect(node.now))
+    assert told == 2.1
+    node.remove(app)
+    removed_ns = node.now.unix_ns
+    node.wait(5)
+    assert cpu_time(collection.collect(node.now)) == [(max(removed_ns, told_ns + MS_NS), None)]
+    assert node.health.snapshot()[Counter.ENDINGS_UNREAD] == 0
 
 
 def test_a_container_that_lived_between_two_collections(tmp_path: Path) -> None:
