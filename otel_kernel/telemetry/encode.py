@@ -1,17 +1,22 @@
-"""A trace as requests of the OpenTelemetry protocol."""
+"""A trace as requests of the OpenTelemetry protocol.
 
-from collections.abc import Mapping
+The spans are written by hand (wire.py): most of what a birth costs was made of calls to build their messages. Field
+numbers are those of opentelemetry/proto/trace/v1/trace.proto; the tests read them with OpenTelemetry's own messages.
+"""
+
+import struct
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from functools import lru_cache
 from uuid import UUID
 
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1 import trace_pb2 as otlp
 
 from otel_kernel import __version__
-from otel_kernel.births.trace import Attributes, Span, Trace, Value
+from otel_kernel.births.trace import Attributes, Span, SpanEvent, SpanLink, Trace, Value
 from otel_kernel.telemetry.attributes import utf8, wire_attributes
+from otel_kernel.telemetry.wire import FIXED32, FIXED64, LENGTH_DELIMITED, VARINT, fixed32, sized, tag, varint
 
 SCHEMA_URL = "https://opentelemetry.io/schemas/1.44.0"
 REQUEST_LIMIT_BYTES = 1 << 20
@@ -20,6 +25,23 @@ FRAME_BYTES = 12  # at least what the tags and lengths of the messages around a 
 SAMPLED = 0x001
 RANDOM_TRACE_ID = 0x002  # W3C Trace Context level 2: the rightmost 56 bits are random
 PARENT_IS_LOCAL = otlp.SPAN_FLAGS_CONTEXT_HAS_IS_REMOTE_MASK  # it is known whether it is remote, and it is not
+
+# Of a span and of a link: ids are of 16 and of 8 bytes.
+_TRACE_ID, _SPAN_ID = tag(1, LENGTH_DELIMITED) + varint(16), tag(2, LENGTH_DELIMITED) + varint(8)
+_PARENT, _NAME, _KIND = tag(4, LENGTH_DELIMITED) + varint(8), tag(5, LENGTH_DELIMITED), tag(6, VARINT)
+_TIMES = struct.Struct("<cQcQ")
+_START, _END = tag(7, FIXED64), tag(8, FIXED64)
+_EVENT, _DROPPED_EVENTS = tag(11, LENGTH_DELIMITED), tag(12, VARINT)
+_LINK, _STATUS, _FLAGS = tag(13, LENGTH_DELIMITED), tag(15, LENGTH_DELIMITED), tag(16, FIXED32)
+_EVENT_TIME, _EVENT_NAME = struct.Struct("<cQ"), tag(2, LENGTH_DELIMITED)
+_TIME = tag(1, FIXED64)
+_LINK_FLAGS = tag(6, FIXED32)
+_MESSAGE, _CODE = tag(2, LENGTH_DELIMITED), tag(3, VARINT)  # of a status
+# Of a request its resources; of these each its scope's spans; of these each span.
+_RESOURCE_SPANS, _SCOPE_SPANS, _SPAN = tag(1, LENGTH_DELIMITED), tag(2, LENGTH_DELIMITED), tag(2, LENGTH_DELIMITED)
+_RESOURCE, _SCOPE, _SCHEMA_URL = tag(1, LENGTH_DELIMITED), tag(1, LENGTH_DELIMITED), tag(3, LENGTH_DELIMITED)
+_SCOPE_NAME, _SCOPE_VERSION = tag(1, LENGTH_DELIMITED), tag(2, LENGTH_DELIMITED)
+_SAID_SCHEMA_URL = _SCHEMA_URL + sized(SCHEMA_URL.encode())
 
 ResourceKey = tuple[str, str | None]  # service.name, container id
 
@@ -50,53 +72,58 @@ def encode(trace: Trace, host: Host, *, limit_bytes: int = REQUEST_LIMIT_BYTES) 
     request by itself: it loses its last events, as many as must go, and says so in `dropped_events_count`.
     """
     resources = _Resources(trace, host)
-    flags = _flags(trace.trace_id, trace)
+    writer = _SpanWriter(trace)
     requests = [_Request()]
     for span in trace.spans:
-        key = resources.key(span)
-        group = resources.group(key)
-        message = requests[-1].add(key, group)
-        _say(message, span, trace, flags)
-        size_bytes = _fit(message, limit_bytes - group.size_bytes)
-        if requests[-1].size_bytes + size_bytes > limit_bytes and requests[-1].spans > 1:
-            requests[-1].remove_last(key)
+        group = resources.group(span)
+        said = writer.said(span, limit_bytes - group.size_bytes)
+        if not requests[-1].has_room(group, said, limit_bytes):
             requests.append(_Request())
-            requests[-1].add(key, group).CopyFrom(message)
-        requests[-1].size_bytes += size_bytes
-    return tuple(request.message.SerializeToString() for request in requests)
+        requests[-1].add(group, said)
+    return tuple(request.said() for request in requests)
 
 
-class _Group(NamedTuple):
-    """A resource and its one scope without spans, and what they take in a request."""
+class _Group:
+    """A resource with its one scope."""
 
-    message: otlp.ResourceSpans
-    size_bytes: int
+    def __init__(self, key: ResourceKey, resource: bytes, scope: bytes) -> None:
+        self.key = key
+        self._resource = _RESOURCE + sized(resource)
+        self._scope = _SCOPE + sized(scope)
+        self.size_bytes = len(self.said(())) + 2 * FRAME_BYTES  # what it takes in a request without spans
+
+    def said(self, spans: Iterable[bytes]) -> bytes:
+        """Return a ResourceSpans with these spans."""
+        scope_spans = b"".join((self._scope, *(_SPAN + sized(span) for span in spans), _SAID_SCHEMA_URL))
+        return self._resource + _SCOPE_SPANS + sized(scope_spans) + _SAID_SCHEMA_URL
 
 
 class _Request:
-    """One request as it fills up: a span's size is known once it is encoded, and it is encoded in place."""
+    """One request as it fills up."""
 
     def __init__(self) -> None:
-        self.message = ExportTraceServiceRequest()
-        self.size_bytes = 0
-        self.spans = 0
-        self._groups: dict[ResourceKey, otlp.ScopeSpans] = {}
+        self._size_bytes = 0
+        self._spans: dict[ResourceKey, list[bytes]] = {}
+        self._groups: list[_Group] = []
 
-    def add(self, key: ResourceKey, group: _Group) -> otlp.Span:
-        """Return a new span below its resource."""
-        if key not in self._groups:
-            added = self.message.resource_spans.add()
-            added.CopyFrom(group.message)
-            self._groups[key] = added.scope_spans[0]
-            self.size_bytes += group.size_bytes
-        self.spans += 1
-        return self._groups[key].spans.add()
+    def has_room(self, group: _Group, span: bytes, limit_bytes: int) -> bool:
+        """Whether a span may come in below its resource. The first one may, whatever its size."""
+        more_bytes = len(span) + FRAME_BYTES + (0 if group.key in self._spans else group.size_bytes)
+        return not self._groups or self._size_bytes + more_bytes <= limit_bytes
 
-    def remove_last(self, key: ResourceKey) -> None:
-        """Take the span that was added last out again, and its resource when nothing else is below it."""
-        del self._groups[key].spans[-1]
-        if not self._groups[key].spans:
-            del self.message.resource_spans[-1]
+    def add(self, group: _Group, span: bytes) -> None:
+        """Put a span below its resource."""
+        spans = self._spans.get(group.key)
+        if spans is None:
+            spans = self._spans[group.key] = []
+            self._groups.append(group)
+            self._size_bytes += group.size_bytes
+        spans.append(span)
+        self._size_bytes += len(span) + FRAME_BYTES
+
+    def said(self) -> bytes:
+        """Return it serialised."""
+        return b"".join([_RESOURCE_SPANS + sized(group.said(self._spans[group.key])) for group in self._groups])
 
 
 class _Resources:
@@ -105,25 +132,22 @@ class _Resources:
     def __init__(self, trace: Trace, host: Host) -> None:
         self._trace = trace
         self._host = host.attributes()
+        self._scope = _SCOPE_NAME + sized(trace.scope.encode()) + _SCOPE_VERSION + sized(__version__.encode())
         self._containers = _merged_by_value(trace.containers)
         self._groups: dict[ResourceKey, _Group] = {}
 
-    def key(self, span: Span) -> ResourceKey:
+    def group(self, span: Span) -> _Group:
         """Return under which resource a span goes."""
-        return span.service, None if span.container_id is None else self._containers.get(span.container_id)
+        key = span.service, None if span.container_id is None else self._containers.get(span.container_id)
+        return self._groups.get(key) or self._make(key)
 
-    def group(self, key: ResourceKey) -> _Group:
-        """Return the resource with its one scope and no spans."""
-        if key not in self._groups:
-            service, container_id = key
-            whose = self._trace.pod if container_id is None else self._trace.containers[container_id]
-            attributes: Attributes = {**self._host, **whose, "service.name": service}
-            resource = Resource.FromString(wire_attributes(Resource, attributes))
-            group = otlp.ResourceSpans(resource=resource, schema_url=SCHEMA_URL)
-            scope = group.scope_spans.add(schema_url=SCHEMA_URL).scope
-            scope.name, scope.version = self._trace.scope, __version__
-            self._groups[key] = _Group(group, group.ByteSize() + 2 * FRAME_BYTES)
-        return self._groups[key]
+    def _make(self, key: ResourceKey) -> _Group:
+        service, container_id = key
+        whose = self._trace.pod if container_id is None else self._trace.containers[container_id]
+        attributes: Attributes = {**self._host, **whose, "service.name": service}
+        resource = wire_attributes(Resource, attributes)
+        group = self._groups[key] = _Group(key, resource, self._scope)
+        return group
 
 
 def _merged_by_value(containers: Mapping[str, Attributes]) -> dict[str, str]:
@@ -135,34 +159,62 @@ def _merged_by_value(containers: Mapping[str, Attributes]) -> dict[str, str]:
     }
 
 
-def _say(message: otlp.Span, span: Span, trace: Trace, flags: int) -> None:
-    message.trace_id = trace.trace_id
-    message.span_id = span.span_id
-    message.parent_span_id = span.parent_span_id or b""
-    message.flags = flags
-    message.name = utf8(span.name)
-    message.kind = otlp.Span.SPAN_KIND_INTERNAL
-    message.start_time_unix_nano = span.start_unix_ns
-    message.end_time_unix_nano = span.end_unix_ns
-    message.MergeFromString(wire_attributes(otlp.Span, span.attributes))
-    if span.error is not None:
-        message.status.code = otlp.Status.STATUS_CODE_ERROR
-        message.status.message = utf8(span.error)
-    for event in span.events:
-        added = message.events.add(time_unix_nano=event.unix_ns, name=utf8(event.name))
-        added.MergeFromString(wire_attributes(otlp.Span.Event, event.attributes))
-    for link in span.links:
-        linked = message.links.add(trace_id=link.trace_id, span_id=link.span_id, flags=_flags(link.trace_id, trace))
-        linked.MergeFromString(wire_attributes(otlp.Span.Link, link.attributes))
+class _SpanWriter:
+    """Writes the spans of one trace."""
+
+    def __init__(self, trace: Trace) -> None:
+        self._trace = trace
+        self._trace_id = _TRACE_ID + trace.trace_id
+        self._flags = _FLAGS + fixed32(_flags(trace.trace_id, trace))
+
+    def said(self, span: Span, limit_bytes: int) -> bytes:
+        """Return a span; one that no request could hold lacks its last events."""
+        events = [_event(event) for event in span.events]
+        message = self._message(span, events)
+        size_bytes = len(message) + FRAME_BYTES
+        if size_bytes <= limit_bytes or not events:
+            return message
+        kept = len(events)
+        while size_bytes > limit_bytes and kept:
+            kept -= 1
+            size_bytes -= len(events[kept])
+        return self._message(span, events[:kept], dropped=len(events) - kept)
+
+    def _message(self, span: Span, events: list[bytes], dropped: int = 0) -> bytes:
+        parts = [self._trace_id, _SPAN_ID, span.span_id]
+        if span.parent_span_id is not None:
+            parts += (_PARENT, span.parent_span_id)
+        times = _TIMES.pack(_START, span.start_unix_ns, _END, span.end_unix_ns)
+        parts += (_name_and_kind(span.name), times, wire_attributes(otlp.Span, span.attributes))
+        for event in events:
+            parts += (_EVENT, sized(event))
+        if dropped:
+            parts += (_DROPPED_EVENTS, varint(dropped))
+        for link in span.links:
+            parts += (_LINK, sized(self._link(link)))
+        if span.error is not None:
+            parts += (_STATUS, sized(_error(span.error)))
+        parts.append(self._flags)
+        return b"".join(parts)
+
+    def _link(self, link: SpanLink) -> bytes:
+        ids = _TRACE_ID + link.trace_id + _SPAN_ID + link.span_id
+        flags = _LINK_FLAGS + fixed32(_flags(link.trace_id, self._trace))
+        return ids + wire_attributes(otlp.Span.Link, link.attributes) + flags
 
 
-def _fit(message: otlp.Span, limit_bytes: int) -> int:
-    # Drops the last events of a span that no request could hold. Returns what the span takes in a request.
-    size_bytes = message.ByteSize() + FRAME_BYTES
-    while size_bytes > limit_bytes and message.events:
-        size_bytes -= message.events.pop().ByteSize()
-        message.dropped_events_count += 1
-    return size_bytes
+@lru_cache(maxsize=256)
+def _name_and_kind(name: str) -> bytes:
+    return _NAME + sized(utf8(name).encode()) + _KIND + varint(otlp.Span.SPAN_KIND_INTERNAL)
+
+
+def _event(event: SpanEvent) -> bytes:
+    name = _EVENT_NAME + sized(utf8(event.name).encode())
+    return _EVENT_TIME.pack(_TIME, event.unix_ns) + name + wire_attributes(otlp.Span.Event, event.attributes)
+
+
+def _error(description: str) -> bytes:
+    return _MESSAGE + sized(utf8(description).encode()) + _CODE + varint(otlp.Status.STATUS_CODE_ERROR)
 
 
 def _flags(trace_id: bytes, trace: Trace) -> int:

@@ -9,7 +9,7 @@ from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from otel_kernel import __version__
 from otel_kernel.metrics.catalogue import METRICS, Metric
 from otel_kernel.metrics.points import Attributes, Exemplar, Histogram, Measurement, Number, ResourceMeasurements, Value
-from otel_kernel.telemetry.attributes import INT64, set_value, utf8, wire_attributes
+from otel_kernel.telemetry.attributes import INT64, wire_attributes
 from otel_kernel.telemetry.encode import REQUEST_LIMIT_BYTES, SCHEMA_URL, Host
 from otel_kernel.telemetry.packing import parts
 
@@ -190,5 +190,4 @@ def _say_exemplar(message: otlp.Exemplar, exemplar: Exemplar) -> None:
     message.as_double = exemplar.value
     message.trace_id = exemplar.trace_id
     message.span_id = exemplar.span_id
-    for key, value in exemplar.attributes.items():
-        set_value(message.filtered_attributes.add(key=utf8(key)).value, value)
+    message.MergeFromString(wire_attributes(otlp.Exemplar, exemplar.attributes))

@@ -12,13 +12,24 @@ from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans
 from opentelemetry.proto.trace.v1.trace_pb2 import Span as OtlpSpan
 
 from otel_kernel import __version__
-from otel_kernel.births.trace import Span, SpanEvent, Trace
+from otel_kernel.births.trace import Attributes, Span, SpanEvent, SpanLink, Trace
 from otel_kernel.telemetry.attributes import utf8
 from otel_kernel.telemetry.encode import REQUEST_LIMIT_BYTES, SCHEMA_URL, Host, encode
 from tests.telemetry.reading import attributes
 
 HOST = Host("node-1", "abc", {"deployment.environment.name": "test"})
 T0 = 1_795_347_051_812_253_676
+ODD: Attributes = {
+    "a": -1,
+    "b": 2**63 - 1,
+    "c": 2**63,
+    "d": 0.0,
+    "e": False,
+    "f": (),
+    "g": (0, -(2**63)),
+    "h": "",
+    "i": "é" * 200,
+}
 
 
 def sent(trace: Trace, host: Host = HOST, limit_bytes: int = REQUEST_LIMIT_BYTES) -> list[ExportTraceServiceRequest]:
@@ -61,6 +72,19 @@ def test_every_field_of_every_span_arrives(birth: Trace) -> None:
         assert links == [(link.trace_id, link.span_id, link.attributes) for link in span.links]
         assert message.status.code == (0 if span.error is None else 2)
         assert message.status.message == (span.error or "")
+
+
+@pytest.mark.parametrize("limit_bytes", [REQUEST_LIMIT_BYTES, 20_000, 1_000])
+def test_it_is_byte_for_byte_what_the_library_writes(birth: Trace, limit_bytes: int) -> None:
+    """OpenTelemetry's own messages, read and written again, are the same bytes: the form is theirs."""
+    link = SpanLink(b"l" * 16, b"s" * 8, {"k": ("a", "b")})
+    odd = replace(
+        birth.spans[0], span_id=b"o" * 8, name="ä\udc80", links=(link, link), error="exit code 1", attributes=ODD
+    )
+    for request in encode(replace(birth, spans=(*birth.spans, odd)), HOST, limit_bytes=limit_bytes):
+        message = ExportTraceServiceRequest.FromString(request)
+        message.DiscardUnknownFields()
+        assert message.SerializeToString() == request
 
 
 def test_the_root_comes_first(birth: Trace) -> None:
