@@ -190,7 +190,7 @@ class _Writer:
             self._single or node.service,
             node.attributes,
             node.container_id,
-            tuple(SpanEvent(moment.name, moment.ns + offset, moment.attributes) for moment in node.moments),
+            tuple([SpanEvent(moment.name, moment.ns + offset, moment.attributes) for moment in node.moments]),
             links,
             node.error,
         )

@@ -90,12 +90,11 @@ def of_unit(unit: Unit, service: str, style: Style) -> Node:
     _draw(node, own, (), lambda call: _daemon_service(unit, call, style), style)
     for child in node.children:
         child.of_daemon = child.level != "process"
-    _move_what_outlives(node)
+    _move_what_outlives(node, nodes.values())
+    container_id = unit.identity.container_id if unit.is_container else None
     for below in node.walk():
-        below.children.sort(key=lambda child: child.start_ns)
-    if unit.is_container:
-        for below in node.walk():
-            below.container_id = unit.identity.container_id
+        below.children.sort(key=_start_ns)
+        below.container_id = container_id
     return node
 
 
@@ -228,9 +227,13 @@ def _moment(node: Node) -> Moment:
     )
 
 
-def _move_what_outlives(unit: Node) -> None:
+def _start_ns(node: Node) -> int:
+    return node.start_ns
+
+
+def _move_what_outlives(unit: Node, processes: Iterable[Node]) -> None:
     """Move what a shim's other threads were still calling at its hand-over to the unit: its span ends before."""
-    for process in [node for node in unit.walk() if node.attributes.get("otel_kernel.process.handed_over")]:
+    for process in [node for node in processes if node.attributes.get("otel_kernel.process.handed_over")]:
         inside = [child for child in process.children if child.end_ns <= process.end_ns]
         moved = [child for child in process.children if child.end_ns > process.end_ns]
         process.children = inside

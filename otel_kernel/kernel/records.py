@@ -37,8 +37,12 @@ COUNTERS = (
     "sent", "lost_ring", "lost_processes", "lost_threads", "lost_texts", "not_birth", "compat", "lost_tail",
     "unwoken_bytes",
 )  # fmt: skip
-_HEADER = struct.Struct("<" + "".join(code for _, code in FIELDS))
-_LENGTHS_AT = 32  # of the fields unpacked
+# Arrays come out as bytes, and are cut up where they are needed: most records have few strings and no namespaces.
+_HEADER = struct.Struct(
+    "<" + "".join(code if len(code) == 1 else f"{struct.calcsize('<' + code)}s" for _, code in FIELDS)
+)
+_ARGUMENTS, _NAMESPACES, _LENGTHS = struct.Struct("<6Q"), struct.Struct("<8I"), struct.Struct("<6I")
+_NO_LENGTHS = bytes(_LENGTHS.size)
 _PROCESS = struct.Struct("<" + "".join(code for _, code in PROCESS))
 NO_RETURN, REFUSED, TRUNCATED = 1, 2, 4
 _CUT = 256  # CUT(slot) is this, shifted by the slot
@@ -62,13 +66,18 @@ class RecordError(Exception):
     """A record that cannot be decoded: of a wrong size or kind. It is counted, never raised further."""
 
 
+_Texts = Sequence[bytes]
+_NO_TEXTS: _Texts = (b"",) * 6
+_ROLES = {role.value: role for role in Role}  # a look-up takes a tenth of a call of the class
+
+
 class _Raw(NamedTuple):
     start_ns: int
     end_ns: int
     process_start_ns: int
     parent_start_ns: int
     return_value: int
-    arguments: tuple[int, ...]
+    arguments: bytes
     cgroup_id: int
     kind: int
     nr: int
@@ -82,8 +91,8 @@ class _Raw(NamedTuple):
     decision: int
     flags: int
     unread: int
-    namespaces: tuple[int, ...]
-    texts: Sequence[bytes]
+    namespaces: bytes
+    texts: _Texts
 
 
 def check_layout(record: Layout, counters: Layout, process: Layout) -> None:
@@ -122,15 +131,20 @@ def _raw(record: memoryview) -> _Raw:
         fields = _HEADER.unpack_from(record)
     except struct.error as error:
         raise RecordError(f"a record of {len(record)} bytes is shorter than its header") from error
+    return _Raw._make((*fields[:-1], _cut_up(record, fields[-1])))
+
+
+def _cut_up(record: memoryview, lengths: bytes) -> _Texts:
+    if lengths == _NO_LENGTHS:
+        return _NO_TEXTS
     payload = bytes(record[_HEADER.size :])
-    lengths = fields[_LENGTHS_AT:]
-    if sum(lengths) > len(payload):
-        raise RecordError(f"a record of {len(record)} bytes should have {_HEADER.size + sum(lengths)}")
     texts, at = [], 0
-    for length in lengths:
+    for length in _LENGTHS.unpack(lengths):
         texts.append(payload[at : at + length])
         at += length
-    return _Raw._make((*fields[:5], fields[5:11], *fields[11:24], fields[24:_LENGTHS_AT], texts))
+    if at > len(payload):
+        raise RecordError(f"a record of {len(record)} bytes should have {_HEADER.size + at}")
+    return texts
 
 
 def _string(raw: _Raw, slot: int) -> str | None:
@@ -174,15 +188,16 @@ def _resolved(path: str | None, root: str | None) -> str | None:
     return f"{root.rstrip('/')}/{path.removeprefix('./')}"
 
 
-def _namespaces(name: str, raw: _Raw) -> tuple[tuple[str, int], ...]:
+def _namespaces(name: str, raw: _Raw, arguments: tuple[int, ...]) -> tuple[tuple[str, int], ...]:
     """The namespaces that a call led to; a failing one led nowhere."""
     if name not in _NAMESPACE_CALLS or raw.return_value < 0:
         return ()
-    flags = raw.arguments[1] if name == "setns" else raw.arguments[0]
+    inodes = _NAMESPACES.unpack(raw.namespaces)
+    flags = arguments[1] if name == "setns" else arguments[0]
     if name == "setns" and not flags:  # whatever kind the descriptor is of: the one that the task is in now
-        now = zip(NAMESPACE_TYPES, raw.namespaces, strict=True)
-        return tuple((kind, inode) for kind, inode in now if inode == raw.arguments[2])
-    led = zip(NAMESPACE_TYPES, raw.namespaces, _CLONE_NEW, strict=True)
+        now = zip(NAMESPACE_TYPES, inodes, strict=True)
+        return tuple((kind, inode) for kind, inode in now if inode == arguments[2])
+    led = zip(NAMESPACE_TYPES, inodes, _CLONE_NEW, strict=True)
     return tuple((kind, inode) for kind, inode, bit in led if flags & bit and inode)
 
 
@@ -215,7 +230,7 @@ class Decoder:
     def _fork(self, raw: _Raw) -> Event:
         return Fork(
             raw.start_ns, raw.pid, raw.process_start_ns, raw.parent_pid, raw.parent_start_ns, raw.other_thread_id,
-            raw.vpid, raw.arguments[0], raw.cgroup_id,
+            raw.vpid, _ARGUMENTS.unpack(raw.arguments)[0], raw.cgroup_id,
         )  # fmt: skip
 
     def _exec(self, raw: _Raw) -> Event:
@@ -227,28 +242,31 @@ class Decoder:
         )  # fmt: skip
 
     def _end(self, raw: _Raw) -> Event:
-        syscalls, threads, openat, openat_errors, cgroup_writes, status = raw.arguments
+        syscalls, threads, openat, openat_errors, cgroup_writes, status = _ARGUMENTS.unpack(raw.arguments)
         return End(
             raw.start_ns, raw.pid, raw.process_start_ns, Ending(raw.decision), status, syscalls, threads, openat,
             openat_errors, cgroup_writes,
         )  # fmt: skip
 
     def _call(self, raw: _Raw) -> Event:
-        name = self.name(raw.nr)
-        target = _string(raw, 1)
-        if name in _AT_DESCRIPTOR and not raw.arguments[1]:
+        name, arguments = self.name(raw.nr), _ARGUMENTS.unpack(raw.arguments)
+        source = target = filesystem_type = data = None
+        if raw.texts is not _NO_TEXTS:
+            source, target = _resolved(_string(raw, 0), _walked(raw, 4)), _string(raw, 1)
+            filesystem_type, data = _string(raw, 2), _string(raw, 3)
+        if name in _AT_DESCRIPTOR and not arguments[1]:
             target = ""  # NULL: the descriptor itself
         return Call(
             raw.start_ns, raw.end_ns, raw.pid, raw.process_start_ns, raw.thread_id, raw.other_thread_id, raw.cgroup_id,
-            Role(raw.role), name, None if raw.flags & NO_RETURN else raw.return_value, raw.arguments,
-            _resolved(_string(raw, 0), _walked(raw, 4)), _resolved(target, _walked(raw, 5)), _string(raw, 2),
-            _string(raw, 3), raw.child_pid, _namespaces(name, raw), raw.unread,
+            _ROLES.get(raw.role) or Role(raw.role), name, None if raw.flags & NO_RETURN else raw.return_value,
+            arguments, source, _resolved(target, _walked(raw, 5)), filesystem_type, data, raw.child_pid,
+            _namespaces(name, raw, arguments), raw.unread,
         )  # fmt: skip
 
     def _wait(self, raw: _Raw) -> Event:
         return Wait(
             raw.start_ns, raw.end_ns, raw.pid, raw.process_start_ns, raw.thread_id, raw.cgroup_id, self.name(raw.nr),
-            raw.return_value, raw.arguments, _string(raw, 0),
+            raw.return_value, _ARGUMENTS.unpack(raw.arguments), _string(raw, 0),
         )  # fmt: skip
 
     def _mkdir(self, raw: _Raw) -> Event:

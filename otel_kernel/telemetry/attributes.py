@@ -66,9 +66,14 @@ def _say(key: str, value: Value) -> bytes:
     """Return a KeyValue as it stands behind its tag, and remember it."""
     if len(_said) >= _REMEMBERED:
         _said.clear()
-    said = sized(_KEY + sized(utf8(key).encode()) + _VALUE + sized(_any(value)))
+    said = sized(_key(key) + _VALUE + sized(_any(value)))
     _said[key, value, value.__class__] = said
     return said
+
+
+@lru_cache(maxsize=1024)
+def _key(key: str) -> bytes:
+    return _KEY + sized(utf8(key).encode())
 
 
 def _any(value: Value) -> bytes:
