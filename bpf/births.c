@@ -27,6 +27,7 @@
 #include "sched.c"
 #include "lineage.c"
 #include "exec.c"
+#include "daemons.c"
 #include "cgroups.c"
 #include "drops.c"
 #endif

@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -18,8 +18,10 @@ STOP_LIMIT_S = 15  # the agent promises 10
 class Agent:
     """A context: an agent that observes, ended by SIGTERM. Waterfalls go to our own output, messages to the log."""
 
-    def __init__(self, settings: Mapping[str, str], log: Path) -> None:
+    def __init__(self, settings: Mapping[str, str], log: Path, prefix: Sequence[str] = ()) -> None:
+        """`prefix` begins its command: a program that starts it as its only child."""
         self._settings = settings
+        self._prefix = prefix
         self._log = log
 
     def __enter__(self) -> Self:
@@ -28,7 +30,10 @@ class Agent:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")}
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
-                [PROGRAM, "run"], stdin=subprocess.DEVNULL, stderr=log, env=environment | dict(self._settings)
+                [*self._prefix, PROGRAM, "run"],
+                stdin=subprocess.DEVNULL,
+                stderr=log,
+                env=environment | dict(self._settings),
             )
         try:
             self._wait_until_ready()
@@ -45,7 +50,10 @@ class Agent:
     @property
     def pid(self) -> int:
         """The agent's process id."""
-        return self._process.pid
+        pid = self._process.pid
+        while self._prefix and (child := Path(f"/proc/{pid}/task/{pid}/children").read_text().split()):
+            pid = int(child[0])
+        return pid
 
     def messages(self) -> list[str]:
         """Return the lines it has said so far."""
@@ -53,7 +61,8 @@ class Agent:
 
     def stop(self) -> int:
         """End it by SIGTERM and return its exit status. Raises subprocess.TimeoutExpired when it does not end."""
-        self._process.send_signal(signal.SIGTERM)
+        if self._process.poll() is None:
+            os.kill(self.pid, signal.SIGTERM)
         try:
             return self._process.wait(STOP_LIMIT_S)
         except subprocess.TimeoutExpired:

@@ -189,6 +189,8 @@ def open_source(
     Raises ProbesError when eBPF is required and does not work, OSError when there is no cgroup hierarchy either.
     """
     files = host_files.find(settings.observation)
+    for hidden in host_files.hidden(files):
+        log.warning("%s; %s would help", *hidden)
     try:
         run_statistics = settings.metrics.bpf_stats and "agent" in settings.measured
         probes = ebpf.finish(loading, files, run_statistics=run_statistics)

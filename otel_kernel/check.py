@@ -71,6 +71,7 @@ def check(settings: Settings, *, as_json: bool) -> int:
     hierarchy, cgroup_reason = find_hierarchy(settings)
     signals = [
         *judge(attempt, hierarchy, cgroup_reason),
+        *processes(settings, hierarchy, attempt),
         Signal("identity: CRI", *runtime(settings)),
         Signal("identity: Kubernetes", *kubernetes(settings)),
         *measured(settings, attempt),
@@ -164,6 +165,16 @@ def judge(attempt: Attempt, hierarchy: cgroupfs.Hierarchy | None, cgroup_reason:
         Signal("identity: cgroup path, OCI bundle", "files" if hierarchy else "not here", cgroup_reason),
         Signal("identity: CNI", births.how, births.why, births.enable),
     ]
+
+
+def processes(settings: Settings, hierarchy: cgroupfs.Hierarchy | None, attempt: Attempt) -> Iterator[Signal]:
+    """Yield whether the node's processes can be seen, those of containers and those that make them."""
+    if hierarchy is None:
+        return
+    hidden = tuple(host_files.hidden(host_files.find(settings.observation)))
+    why, enable = ("; ".join(parts) for parts in zip(*hidden, strict=True)) if hidden else ("", "")
+    how: How = "files" if host_files.OUTSIDE not in why else "not here" if attempt.reason else "eBPF"
+    yield Signal("processes of the node", how, why, enable)
 
 
 def runtime(settings: Settings) -> tuple[How, str, str]:

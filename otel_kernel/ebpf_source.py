@@ -5,6 +5,7 @@ import posixpath
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
+from otel_kernel import host_files
 from otel_kernel.births.assembly import Assembly, AssemblySettings
 from otel_kernel.births.facts import ContainerFacts
 from otel_kernel.births.kubernetes_view import ConditionChange, EventsQuestion
@@ -20,7 +21,7 @@ from otel_kernel.metrics.drop_source import DropSource
 from otel_kernel.metrics.identity_lags import IdentityLags
 from otel_kernel.metrics.life_source import LifeSource
 from otel_kernel.metrics.samples import Source as Meter
-from otel_kernel.node import cgroupfs, procfs
+from otel_kernel.node import cgroupfs, pid_namespace, procfs
 from otel_kernel.node.watch import CgroupSeen
 from otel_kernel.pods import cgroup_path, existing, oci_bundle
 from otel_kernel.pods.answers import Answer
@@ -137,7 +138,9 @@ class EbpfSource:
 
     def _learn_daemons(self) -> int:
         proc_root = self._host.proc_root
-        found = procfs.daemons(proc_root, self._host.runtimes, cgroup_path.in_pod)
+        if not pid_namespace.shows_kernels(proc_root):
+            return self._probes.find_daemons()
+        found = host_files.daemons(self._host)
         for daemon in found:
             self._probes.add_daemon(daemon.pid, KUBELET if daemon.kind is procfs.Kind.KUBELET else RUNTIME_DAEMON)
         for daemon in found:

@@ -38,6 +38,7 @@ PROGRAMS: Programs = {
     "write_record": 4,
     "exec_record": 5,
     "watch_thread": None,
+    "find_daemons": None,
 }
 CALL_PROGRAMS = frozenset("on_sys_exit on_sys_enter enter_drawn exit_drawn wait_record write_record".split())
 MAPS = (

@@ -24,6 +24,8 @@ _LOAD_TIMEOUT_S = 60
 NOTHING = Counting()
 RUNTIME_DAEMON, KUBELET = 1, 2
 POD_LEVEL, BELOW_POD = 1, 2
+_FOUND_SHIFT = 24  # bpf/daemons.c
+_ID_MASK = (1 << _FOUND_SHIFT) - 1
 
 
 class ProbesError(Exception):
@@ -230,6 +232,18 @@ class Probes:
     def watch(self, thread_id: int) -> None:
         """Watch one thread that existed before its process became a daemon. Raises OSError."""
         bpf.run_raw_tracepoint(self._programs["watch_thread"], thread_id)
+
+    def find_daemons(self) -> int:
+        """Have the kernel side look for daemons among all processes, and watch them. Returns how many. Raises OSError.
+
+        By their names alone, and outside the pods' cgroups that it was told of.
+        """
+        at, found = 1, 0
+        while at:
+            told = bpf.run_raw_tracepoint(self._programs["find_daemons"], at)
+            at, more = told & _ID_MASK, told >> _FOUND_SHIFT
+            found += more
+        return found
 
     def add_pod_cgroup(self, cgroup_id: int, level: int) -> None:
         """Tell of a pod's cgroup that was there before: POD_LEVEL or BELOW_POD."""

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from otel_kernel.metrics.judge import Judge
 from otel_kernel.node import cgroupfs, open_files
+from otel_kernel.node.cgroup_members import CgroupMembers
 from otel_kernel.node.open_files import OpenFiles
 from otel_kernel.node.process_directory import ProcessDirectory
 from otel_kernel.pods import cgroup_path
@@ -25,7 +26,7 @@ class ContainerProcesses:
     def __init__(self, hierarchy: str, proc_root: Path, files: OpenFiles, judge: Judge) -> None:
         self._hierarchy = hierarchy
         self._procs = files.place(hierarchy, "cgroup.procs")
-        self._proc_root = proc_root
+        self._members = CgroupMembers(Path(hierarchy), proc_root)
         self._files = files
         self._judge = judge
         self._held: dict[str, ProcessDirectory] = {}
@@ -34,7 +35,7 @@ class ContainerProcesses:
     def count(self, container_id: str, path: str) -> int | None:
         """Return how many processes a container has; None when it is gone."""
         pids = self._judge.call("cgroup.procs", self._read, path)
-        self._pids[container_id] = pids or ()
+        self._pids[container_id] = (pids or ()) if self._members.in_cgroup_procs else self._members.of(path)
         return None if pids is None else len(pids)
 
     def holds(self, container_id: str) -> bool:
@@ -82,7 +83,7 @@ class ContainerProcesses:
     def _prove(self, container_id: str) -> ProcessDirectory | None:
         # Between two readings a PID may have gone to another: it is held first, and then asked whose it is.
         for pid in filter(None, self._pids.get(container_id, ())):
-            process = self._judge.call("/proc/PID", ProcessDirectory, self._proc_root, pid)
+            process = self._judge.call("/proc/PID", ProcessDirectory, self._members.proc_root, pid)
             if process is None:
                 continue
             paths = self._judge.call("/proc/PID/cgroup", process.cgroups) or ()

@@ -11,6 +11,7 @@ from otel_kernel.kernel.clock import boot_ns
 from otel_kernel.kernel.drops import Drops, Kind, Learned
 from otel_kernel.metrics import node_namespaces
 from otel_kernel.metrics.samples import Sample, Samples, SeriesName, Target
+from otel_kernel.node.cgroup_members import CgroupMembers
 from otel_kernel.pods import network
 from otel_kernel.pods.directory import Container, Pod, Removed
 
@@ -30,8 +31,7 @@ class DropSource:
 
     def __init__(self, drops: Drops, hierarchy: Path, proc_root: Path, health: Health) -> None:
         self._drops = drops
-        self._hierarchy = hierarchy
-        self._proc_root = proc_root
+        self._members = CgroupMembers(hierarchy, proc_root)
         self._health = health
         self._cgroups: dict[str, int] = {}  # by the UID of each pod that was measured
         self._on_node: dict[str, tuple[Container, ...]] = {}  # of pods on the node's network: their containers then
@@ -50,7 +50,7 @@ class DropSource:
 
         Raises OSError when the kernel refuses, NodeNetworkError among them.
         """
-        node = node_namespaces.open_network(self._proc_root)
+        node = node_namespaces.open_network(self._members.proc_root)
         if node is None:
             raise NodeNetworkError("the node's network namespace may not be opened")
         try:
@@ -119,7 +119,7 @@ class DropSource:
 
     def _learn(self, pod: Pod) -> None:
         cgroup_id = pod.cgroup.id
-        found = None if cgroup_id is None else network.open_namespace(self._hierarchy, self._proc_root, pod)
+        found = None if cgroup_id is None else network.open_namespace(self._members, pod)
         if found is None or cgroup_id is None:
             return
         try:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from otel_kernel.node import procfs
+from otel_kernel.node import pid_namespace, procfs
 from otel_kernel.pods import cgroup_path
 
 log = logging.getLogger(__name__)
@@ -29,8 +29,13 @@ def open_network(proc_root: Path) -> int | None:
 
 
 def _candidates(proc_root: Path) -> Iterator[int]:
+    daemons = [daemon.pid for daemon in procfs.daemons(proc_root, frozenset(), cgroup_path.in_pod)]
+    is_nodes = pid_namespace.shows_kernels(proc_root)
     # Who has fewer capabilities than the node's first process may not ask that one (ptrace(2), access mode checking).
-    yield 1
-    if proc_root == Path("/proc") and not any(map(cgroup_path.in_pod, procfs.cgroups(proc_root, os.getpid()).values())):
+    # In another PID namespace, with no runtime in it, it is anybody.
+    if is_nodes or daemons:
+        yield 1
+    own = procfs.cgroups(proc_root, os.getpid()).values()
+    if is_nodes and proc_root == Path("/proc") and not any(map(cgroup_path.in_pod, own)):
         yield os.getpid()
-    yield from (daemon.pid for daemon in procfs.daemons(proc_root, frozenset(), cgroup_path.in_pod))
+    yield from daemons

@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import NamedTuple, Self
 
 from otel_kernel.node import cgroupfs, first_process, inotify
+from otel_kernel.node.cgroup_members import CgroupMembers
 from otel_kernel.node.first_process import ProcessSeen, SupervisorSeen
 
 # How often a container that has not yet started its own program is looked at: at first as often as costs nothing
@@ -78,6 +79,7 @@ class Watch:
     def __init__(self, hierarchy_root: Path, proc_root: Path, layout: Layout) -> None:
         self._root = hierarchy_root
         self._proc = proc_root
+        self._members = CgroupMembers(hierarchy_root, proc_root)
         self._layout = layout
         self._inotify = inotify.Inotify()
         self._known: dict[str, int | None] = {}
@@ -212,7 +214,7 @@ class Watch:
     def _look(self, path: str, ns: int) -> None:
         awaited = self._awaited[path]
         awaited.due_ns = ns + min(max(SHORTEST_LOOK_NS, (ns - awaited.since_ns) // _LOOK_AGE_SHARE), _LONGEST_LOOK_NS)
-        process = first_process.first(self._proc, cgroupfs.processes(self._root, path), path, ns)
+        process = first_process.first(self._proc, self._members.of(path), path, ns)
         if process is None:
             return
         # The kernel may tell that it came, and at once that it ended, only after both (kernel/cgroup/cgroup.c,

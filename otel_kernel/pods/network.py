@@ -3,20 +3,20 @@
 from contextlib import closing, suppress
 from pathlib import Path
 
-from otel_kernel.node import cgroupfs
+from otel_kernel.node.cgroup_members import CgroupMembers
 from otel_kernel.node.process_directory import ProcessDirectory
 from otel_kernel.pods import cgroup_path
 from otel_kernel.pods.directory import Container, Pod
 
 
-def open_namespace(hierarchy: Path, proc_root: Path, pod: Pod) -> int | None:
+def open_namespace(members: CgroupMembers, pod: Pod) -> int | None:
     """Return a descriptor of the pod's network namespace, the caller's to close; None when no process can be asked.
 
     A process that still is the runtime's may be in the node's: ask again later.
     """
     for container in sorted(pod.containers, key=lambda each: not each.is_sandbox):
-        for pid in cgroupfs.processes(hierarchy, container.cgroup.path):
-            found = _open(proc_root, pid, container)
+        for pid in members.of(container.cgroup.path):
+            found = _open(members.proc_root, pid, container)
             if found is not None:
                 return found
     return None

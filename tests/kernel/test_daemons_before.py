@@ -1,10 +1,19 @@
 """Daemons that were there before the kernel side was attached."""
 
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
 import pytest
 
+from otel_kernel.kernel import records
 from otel_kernel.kernel.events import Decision, Role
-from otel_kernel.kernel.probes import RUNTIME_DAEMON
+from otel_kernel.kernel.probes import BELOW_POD, RUNTIME_DAEMON, Loading, Sizes
+from otel_kernel.node import procfs
 from tests.kernel.actors import Kernel, call
+from tests.kernel.pod_cgroups import PodCgroup
 
 pytestmark = pytest.mark.root
 
@@ -46,3 +55,41 @@ def test_threads_of_an_ended_daemon(kernel: Kernel) -> None:
     kernel.stop()
     watched = kernel.probes.maps["watched"]
     assert [key for key in range(65_536) if watched.lookup(key.to_bytes(4, "little")) != bytes(8)] == []
+
+
+MANY = """
+import ctypes, threading, time
+ctypes.CDLL(None).prctl(15, b"dockerd")  # PR_SET_NAME
+for _ in range(3):
+    threading.Thread(target=time.sleep, args=(60,), daemon=True).start()
+print(flush=True)
+time.sleep(60)
+"""
+
+
+@contextmanager
+def running(*command: str) -> Iterator[int]:
+    """Return the PID of a process that has begun: it says a line."""
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as started:
+        assert started.stdout
+        started.stdout.readline()
+        yield started.pid
+        started.kill()
+
+
+def test_daemons_are_found_in_the_kernel(cache: Path, pod: PodCgroup) -> None:
+    """By their names and with all their threads; a pod's are none."""
+    loaded = Loading(cache, Sizes()).finish()
+    loaded.name_daemons({"dockerd": RUNTIME_DAEMON})
+    loaded.add_pod_cgroup(pod.leaf.stat().st_ino, BELOW_POD)
+    with running(sys.executable, "-c", MANY) as daemon, running(sys.executable, "-c", MANY) as of_pod:
+        (pod.leaf / "cgroup.procs").write_text(str(of_pod))
+        assert loaded.find_daemons() >= 1
+        assert loaded.find_daemons() == 0
+        held = {pid: loaded.maps["processes"].lookup(pid.to_bytes(4, "little")) for pid in (daemon, of_pod)}
+        threads = procfs.threads(Path("/proc"), daemon)
+        words = {each: loaded.maps["watched"].lookup((each >> 6).to_bytes(4, "little")) or b"" for each in threads}
+    loaded.close()
+    assert held == {daemon: records.daemon(RUNTIME_DAEMON), of_pod: None}
+    assert len(threads) == 4
+    assert [each for each, word in words.items() if not int.from_bytes(word, "little") >> (each & 63) & 1] == []
