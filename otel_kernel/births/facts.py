@@ -26,6 +26,7 @@ class ContainerFacts:
     image_id: str | None = None  # the digest of its configuration, as the runtime calls it
     image_digests: tuple[str, ...] = ()  # repository@sha256:..., where it was pulled from
     restart_count: int | None = None
+    trace_parent: str | None = None  # W3C, of what created the pod
 
 
 class PodContainer(NamedTuple):

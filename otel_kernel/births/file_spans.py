@@ -1,6 +1,6 @@
 """A birth as files show it, as a trace: root and units, each from when it was noticed to when its end was."""
 
-from otel_kernel.births import attributes, certificate, spans
+from otel_kernel.births import attributes, certificate, spans, workload
 from otel_kernel.births.assembly import AssemblySettings
 from otel_kernel.births.attributes import Bag
 from otel_kernel.births.file_birth import FileBirth, FileUnit
@@ -118,7 +118,8 @@ def _trace_id(birth: FileBirth) -> bytes:
 
 def _spans(root: Node, birth: FileBirth, identifier: bytes) -> tuple[Span, ...]:
     root_id = spans.span_id(identifier, root.key, 0)
-    links = (birth.pod.root,) if not birth.is_whole_pod and birth.pod.root else ()
+    of = workload.link(birth.pod.identity.trace_parent) if birth.is_whole_pod else birth.pod.root
+    links = (of,) if of is not None else ()
     offset = birth.unix_offset_ns
     return tuple(
         Span(

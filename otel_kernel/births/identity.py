@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from otel_kernel.births.facts import ContainerFacts, PodFacts
 
-POD_FIELDS = ("pod_uid", "pod_name", "namespace", "runtime_name")
+POD_FIELDS = ("pod_uid", "pod_name", "namespace", "runtime_name", "trace_parent")
 _FIELDS = (
     *POD_FIELDS,
     "sandbox_id",
@@ -50,6 +50,7 @@ class Identity:
     image_id: str | None = None
     image_digests: tuple[str, ...] = ()
     restart_count: int | None = None
+    trace_parent: str | None = None
     not_kubernetes: bool = False
     counted: bool = False  # as not Kubernetes
     sources: dict[str, None] = field(default_factory=dict)  # an ordered set

@@ -141,7 +141,9 @@ def _links(birth: Birth) -> Iterator[SpanLink]:
         if birth.pod.root is not None:
             yield birth.pod.root
         return
-    created_in = workload.link(birth.pod.word)
+    word = birth.pod.word
+    told = word.trace_parent if word is not None else birth.pod.identity.trace_parent
+    created_in = workload.link(told)
     if created_in is not None:
         yield created_in
 

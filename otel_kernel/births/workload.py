@@ -72,12 +72,13 @@ def container_facts(pod: PodFacts) -> Iterator[ContainerFacts]:
                 image_id=each.image_id,
                 image_digests=each.image_digests,
                 restart_count=each.restart_count,
+                trace_parent=pod.trace_parent,
             )
 
 
-def link(pod: PodFacts | None) -> SpanLink | None:
-    """Return the span in which the pod was created, as its annotation `tracing.k8s.io/traceparent` tells it."""
-    match = _TRACE_PARENT.fullmatch(pod.trace_parent) if pod is not None and pod.trace_parent else None
+def link(trace_parent: str | None) -> SpanLink | None:
+    """Return the span in which a pod was created, as its annotation `tracing.k8s.io/traceparent` tells it."""
+    match = _TRACE_PARENT.fullmatch(trace_parent) if trace_parent else None
     if match is None:
         return None
     told = {"otel_kernel.link.source": "tracing.k8s.io/traceparent"}

@@ -175,6 +175,7 @@ def _of_sandbox(sandbox: Any, runtime_name: str) -> ContainerFacts:  # noqa: ANN
         pod_name=names.clean(metadata.name, names.LONGEST_SUBDOMAIN),
         namespace=names.clean(metadata.namespace, names.LONGEST_LABEL),
         runtime_name=runtime_name,
+        trace_parent=names.trace_parent(sandbox.annotations),
     )
 
 

@@ -24,13 +24,17 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1aotel_kernel/pods/cri.proto\x12\x0fotel_kernel.cri\"\x10\n\x0eVersionRequest\"@\n\x0fVersionResponse\x12\x14\n\x0cruntime_name\x18\x02 \x01(\t\x12\x17\n\x0fruntime_version\x18\x03 \x01(\t\"\x17\n\x15ListPodSandboxRequest\"D\n\x16ListPodSandboxResponse\x12*\n\x05items\x18\x01 \x03(\x0b\x32\x1b.otel_kernel.cri.PodSandbox\"S\n\x12PodSandboxMetadata\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03uid\x18\x02 \x01(\t\x12\x11\n\tnamespace\x18\x03 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x04 \x01(\r\"O\n\nPodSandbox\x12\n\n\x02id\x18\x01 \x01(\t\x12\x35\n\x08metadata\x18\x02 \x01(\x0b\x32#.otel_kernel.cri.PodSandboxMetadata\"\x17\n\x15ListContainersRequest\"H\n\x16ListContainersResponse\x12.\n\ncontainers\x18\x01 \x03(\x0b\x32\x1a.otel_kernel.cri.Container\"2\n\x11\x43ontainerMetadata\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\r\"8\n\tImageSpec\x12\r\n\x05image\x18\x01 \x01(\t\x12\x1c\n\x14user_specified_image\x18\x12 \x01(\t\"\xb5\x01\n\tContainer\x12\n\n\x02id\x18\x01 \x01(\t\x12\x16\n\x0epod_sandbox_id\x18\x02 \x01(\t\x12\x34\n\x08metadata\x18\x03 \x01(\x0b\x32\".otel_kernel.cri.ContainerMetadata\x12)\n\x05image\x18\x04 \x01(\x0b\x32\x1a.otel_kernel.cri.ImageSpec\x12\x11\n\timage_ref\x18\x05 \x01(\t\x12\x10\n\x08image_id\x18\n \x01(\t\"\x12\n\x10GetEventsRequest\"U\n\x10PodSandboxStatus\x12\n\n\x02id\x18\x01 \x01(\t\x12\x35\n\x08metadata\x18\x02 \x01(\x0b\x32#.otel_kernel.cri.PodSandboxMetadata\"\xa3\x01\n\x0f\x43ontainerStatus\x12\n\n\x02id\x18\x01 \x01(\t\x12\x34\n\x08metadata\x18\x02 \x01(\x0b\x32\".otel_kernel.cri.ContainerMetadata\x12)\n\x05image\x18\x08 \x01(\x0b\x32\x1a.otel_kernel.cri.ImageSpec\x12\x11\n\timage_ref\x18\t \x01(\t\x12\x10\n\x08image_id\x18\x11 \x01(\t\"\xac\x01\n\x16\x43ontainerEventResponse\x12\x14\n\x0c\x63ontainer_id\x18\x01 \x01(\t\x12=\n\x12pod_sandbox_status\x18\x04 \x01(\x0b\x32!.otel_kernel.cri.PodSandboxStatus\x12=\n\x13\x63ontainers_statuses\x18\x05 \x03(\x0b\x32 .otel_kernel.cri.ContainerStatusb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1aotel_kernel/pods/cri.proto\x12\x0fotel_kernel.cri\"\x10\n\x0eVersionRequest\"@\n\x0fVersionResponse\x12\x14\n\x0cruntime_name\x18\x02 \x01(\t\x12\x17\n\x0fruntime_version\x18\x03 \x01(\t\"\x17\n\x15ListPodSandboxRequest\"D\n\x16ListPodSandboxResponse\x12*\n\x05items\x18\x01 \x03(\x0b\x32\x1b.otel_kernel.cri.PodSandbox\"S\n\x12PodSandboxMetadata\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03uid\x18\x02 \x01(\t\x12\x11\n\tnamespace\x18\x03 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x04 \x01(\r\"\xc6\x01\n\nPodSandbox\x12\n\n\x02id\x18\x01 \x01(\t\x12\x35\n\x08metadata\x18\x02 \x01(\x0b\x32#.otel_kernel.cri.PodSandboxMetadata\x12\x41\n\x0b\x61nnotations\x18\x06 \x03(\x0b\x32,.otel_kernel.cri.PodSandbox.AnnotationsEntry\x1a\x32\n\x10\x41nnotationsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x17\n\x15ListContainersRequest\"H\n\x16ListContainersResponse\x12.\n\ncontainers\x18\x01 \x03(\x0b\x32\x1a.otel_kernel.cri.Container\"2\n\x11\x43ontainerMetadata\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\r\"8\n\tImageSpec\x12\r\n\x05image\x18\x01 \x01(\t\x12\x1c\n\x14user_specified_image\x18\x12 \x01(\t\"\xb5\x01\n\tContainer\x12\n\n\x02id\x18\x01 \x01(\t\x12\x16\n\x0epod_sandbox_id\x18\x02 \x01(\t\x12\x34\n\x08metadata\x18\x03 \x01(\x0b\x32\".otel_kernel.cri.ContainerMetadata\x12)\n\x05image\x18\x04 \x01(\x0b\x32\x1a.otel_kernel.cri.ImageSpec\x12\x11\n\timage_ref\x18\x05 \x01(\t\x12\x10\n\x08image_id\x18\n \x01(\t\"\x12\n\x10GetEventsRequest\"\xd2\x01\n\x10PodSandboxStatus\x12\n\n\x02id\x18\x01 \x01(\t\x12\x35\n\x08metadata\x18\x02 \x01(\x0b\x32#.otel_kernel.cri.PodSandboxMetadata\x12G\n\x0b\x61nnotations\x18\x08 \x03(\x0b\x32\x32.otel_kernel.cri.PodSandboxStatus.AnnotationsEntry\x1a\x32\n\x10\x41nnotationsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xa3\x01\n\x0f\x43ontainerStatus\x12\n\n\x02id\x18\x01 \x01(\t\x12\x34\n\x08metadata\x18\x02 \x01(\x0b\x32\".otel_kernel.cri.ContainerMetadata\x12)\n\x05image\x18\x08 \x01(\x0b\x32\x1a.otel_kernel.cri.ImageSpec\x12\x11\n\timage_ref\x18\t \x01(\t\x12\x10\n\x08image_id\x18\x11 \x01(\t\"\xac\x01\n\x16\x43ontainerEventResponse\x12\x14\n\x0c\x63ontainer_id\x18\x01 \x01(\t\x12=\n\x12pod_sandbox_status\x18\x04 \x01(\x0b\x32!.otel_kernel.cri.PodSandboxStatus\x12=\n\x13\x63ontainers_statuses\x18\x05 \x03(\x0b\x32 .otel_kernel.cri.ContainerStatusb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'otel_kernel.pods.cri_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_PODSANDBOX_ANNOTATIONSENTRY']._loaded_options = None
+  _globals['_PODSANDBOX_ANNOTATIONSENTRY']._serialized_options = b'8\001'
+  _globals['_PODSANDBOXSTATUS_ANNOTATIONSENTRY']._loaded_options = None
+  _globals['_PODSANDBOXSTATUS_ANNOTATIONSENTRY']._serialized_options = b'8\001'
   _globals['_VERSIONREQUEST']._serialized_start=47
   _globals['_VERSIONREQUEST']._serialized_end=63
   _globals['_VERSIONRESPONSE']._serialized_start=65
@@ -41,24 +45,28 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTPODSANDBOXRESPONSE']._serialized_end=224
   _globals['_PODSANDBOXMETADATA']._serialized_start=226
   _globals['_PODSANDBOXMETADATA']._serialized_end=309
-  _globals['_PODSANDBOX']._serialized_start=311
-  _globals['_PODSANDBOX']._serialized_end=390
-  _globals['_LISTCONTAINERSREQUEST']._serialized_start=392
-  _globals['_LISTCONTAINERSREQUEST']._serialized_end=415
-  _globals['_LISTCONTAINERSRESPONSE']._serialized_start=417
-  _globals['_LISTCONTAINERSRESPONSE']._serialized_end=489
-  _globals['_CONTAINERMETADATA']._serialized_start=491
-  _globals['_CONTAINERMETADATA']._serialized_end=541
-  _globals['_IMAGESPEC']._serialized_start=543
-  _globals['_IMAGESPEC']._serialized_end=599
-  _globals['_CONTAINER']._serialized_start=602
-  _globals['_CONTAINER']._serialized_end=783
-  _globals['_GETEVENTSREQUEST']._serialized_start=785
-  _globals['_GETEVENTSREQUEST']._serialized_end=803
-  _globals['_PODSANDBOXSTATUS']._serialized_start=805
-  _globals['_PODSANDBOXSTATUS']._serialized_end=890
-  _globals['_CONTAINERSTATUS']._serialized_start=893
-  _globals['_CONTAINERSTATUS']._serialized_end=1056
-  _globals['_CONTAINEREVENTRESPONSE']._serialized_start=1059
-  _globals['_CONTAINEREVENTRESPONSE']._serialized_end=1231
+  _globals['_PODSANDBOX']._serialized_start=312
+  _globals['_PODSANDBOX']._serialized_end=510
+  _globals['_PODSANDBOX_ANNOTATIONSENTRY']._serialized_start=460
+  _globals['_PODSANDBOX_ANNOTATIONSENTRY']._serialized_end=510
+  _globals['_LISTCONTAINERSREQUEST']._serialized_start=512
+  _globals['_LISTCONTAINERSREQUEST']._serialized_end=535
+  _globals['_LISTCONTAINERSRESPONSE']._serialized_start=537
+  _globals['_LISTCONTAINERSRESPONSE']._serialized_end=609
+  _globals['_CONTAINERMETADATA']._serialized_start=611
+  _globals['_CONTAINERMETADATA']._serialized_end=661
+  _globals['_IMAGESPEC']._serialized_start=663
+  _globals['_IMAGESPEC']._serialized_end=719
+  _globals['_CONTAINER']._serialized_start=722
+  _globals['_CONTAINER']._serialized_end=903
+  _globals['_GETEVENTSREQUEST']._serialized_start=905
+  _globals['_GETEVENTSREQUEST']._serialized_end=923
+  _globals['_PODSANDBOXSTATUS']._serialized_start=926
+  _globals['_PODSANDBOXSTATUS']._serialized_end=1136
+  _globals['_PODSANDBOXSTATUS_ANNOTATIONSENTRY']._serialized_start=460
+  _globals['_PODSANDBOXSTATUS_ANNOTATIONSENTRY']._serialized_end=510
+  _globals['_CONTAINERSTATUS']._serialized_start=1139
+  _globals['_CONTAINERSTATUS']._serialized_end=1302
+  _globals['_CONTAINEREVENTRESPONSE']._serialized_start=1305
+  _globals['_CONTAINEREVENTRESPONSE']._serialized_end=1477
 # @@protoc_insertion_point(module_scope)

@@ -15,7 +15,6 @@ Object: TypeAlias = Mapping[str, object]
 # has a UID of its own.
 _CONFIG_HASH = "kubernetes.io/config.hash"
 _CONFIG_MIRROR = "kubernetes.io/config.mirror"
-_TRACE_PARENT = "tracing.k8s.io/traceparent"
 
 _CONTAINER_ID = re.compile(r"[a-z][a-z0-9-]*://([0-9a-f]{64})")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
@@ -65,7 +64,7 @@ def parse(pod: object, ns: int, source: str, allowed: Allowed) -> PodFacts | Non
         service=tuple(_service(labels, annotations)),
         containers=tuple(_containers(spec, status))[:_CONTAINERS_MOST],
         conditions=tuple(_conditions(status)),
-        trace_parent=names.clean(annotations.get(_TRACE_PARENT), _LONGEST_MESSAGE),
+        trace_parent=names.trace_parent(annotations),
     )
 
 

@@ -175,6 +175,7 @@ def _told(dialect: _Dialect, annotations: _Annotations, container_id: str | None
         container_name=None if is_sandbox else told(dialect.container_name, names.LONGEST_LABEL),
         image_name=told(dialect.image_name, names.LONGEST_IMAGE),
         runtime_name=dialect.runtime_name,
+        trace_parent=names.trace_parent(annotations),
     )
 
 

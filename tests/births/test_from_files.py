@@ -279,6 +279,14 @@ def test_static_pods() -> None:
     assert first.pod["k8s.pod.uid"] == STATIC
 
 
+def test_the_span_in_which_a_pod_was_created_is_linked() -> None:
+    """Whoever tells it."""
+    story = Story().begun()
+    story.births.feed(ContainerFacts(150 * MS, "cri", APP, trace_parent=f"00-{'a' * 32}-{'b' * 16}-01"))
+    (link,) = root(only(story.due(5140))).links
+    assert link.trace_id.hex() == "a" * 32
+
+
 def test_names_that_come_late() -> None:
     """What a bundle says once the birth has begun names all of it."""
     story = Story()

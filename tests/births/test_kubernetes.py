@@ -248,6 +248,16 @@ def test_the_span_in_which_a_pod_was_created_is_linked() -> None:
     assert trace.spans[0].parent_span_id is None
 
 
+@pytest.mark.parametrize("source", ["oci-bundle", "cri"])
+def test_that_span_is_linked_whoever_tells_it(source: str) -> None:
+    """The runtime is given all annotations of a pod."""
+    story = born("app")
+    parent = f"00-{'a' * 32}-{'b' * 16}-01"
+    story.events.append(ContainerFacts(story.now, source, container_id("app"), trace_parent=parent))
+    (link,) = told(None, story).spans[0].links
+    assert link.trace_id.hex() == "a" * 32
+
+
 @pytest.mark.parametrize("text", ["", "00-xyz", f"ff-{'a' * 32}-{'b' * 16}-01", f"00-{'0' * 32}-{'b' * 16}-01"])
 def test_what_is_no_trace_parent_is_no_link(text: str) -> None:
     """As the W3C's specification has it."""

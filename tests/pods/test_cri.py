@@ -21,6 +21,7 @@ from otel_kernel.pods.cri import Cri
 
 LIMIT_S = 20
 UID = "11111111-2222-4333-8444-555555555555"
+TRACE_PARENT = f"00-{'a' * 32}-{'b' * 16}-01"
 
 
 class Asked:
@@ -120,6 +121,7 @@ def test_a_runtime_that_is_not_there_is_looked_for_again(tmp_path: Path) -> None
         image_id="c" * 64,
         image_digests=("shop/app@sha256:1",),
         restart_count=2,
+        trace_parent=TRACE_PARENT,
     )
     asked.cri.close()
     server.stop(None)
@@ -138,7 +140,9 @@ def test_a_runtime_that_answers_nonsense_is_counted(tmp_path: Path) -> None:
 def crio(socket: Path, nonsense: bytes | None = None) -> grpc.Server:
     """Return a server that says what CRI-O does: one pod with one container, and no further event."""
     sandbox = message.PodSandbox(
-        id="a" * 64, metadata=message.PodSandboxMetadata(name="web", uid=UID, namespace="shop", attempt=1)
+        id="a" * 64,
+        metadata=message.PodSandboxMetadata(name="web", uid=UID, namespace="shop", attempt=1),
+        annotations={"tracing.k8s.io/traceparent": TRACE_PARENT},
     )
     container = message.Container(
         id="b" * 64,

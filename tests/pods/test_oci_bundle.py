@@ -265,3 +265,10 @@ def test_unreadable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr("otel_kernel.node.host_files.read", refuse)
     assert oci_bundle.read(str(tmp_path), CONTAINER, 7).failure == "unreadable: EACCES"
+
+
+def test_the_span_in_which_a_pod_was_created() -> None:
+    """CRI-O hands on the annotations of a pod, containerd those that its `pod_annotations` allow."""
+    told = oci_bundle.parse(annotated(**{"tracing.k8s.io/traceparent": "00-a-b-01"}), CONTAINER, 1)
+    assert told.trace_parent == "00-a-b-01"
+    assert oci_bundle.parse(annotated(), CONTAINER, 1).trace_parent is None
