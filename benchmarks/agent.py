@@ -48,7 +48,11 @@ def running(settings: Mapping[str, str]) -> Iterator[Agent]:
     try:
         if stderr is None:
             raise RuntimeError("no pipe to otel-kernel run")
-        said = stderr.readline().decode(errors="replace").strip()
+        said = ""
+        for line in stderr:  # sources of identity may have a word before
+            said = line.decode(errors="replace").strip()
+            if said.startswith("ready:"):
+                break
         if not said.startswith("ready:"):
             process.kill()
             raise RuntimeError(f"otel-kernel run is not ready; it said: {_last_line(said, stderr)}")

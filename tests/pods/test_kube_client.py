@@ -1,5 +1,7 @@
 """Whatever is wrong with the way to an API server is one line and a kind. Real ones are asked in tests/cluster."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -58,3 +60,10 @@ def test_who_knows_no_api_server() -> None:
     assert not kube_client.is_configured({})
     assert kube_client.is_configured({"KUBECONFIG": "/x"})
     assert kube_client.is_configured({"KUBERNETES_SERVICE_HOST": "10.0.0.1"})
+
+
+def test_the_client_is_imported_only_when_it_is_used() -> None:
+    """An agent that asks no API server does not pay for it."""
+    program = "import sys, otel_kernel.agent, otel_kernel.check; print('kubernetes' in sys.modules)"
+    told = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True, timeout=60)
+    assert told.stdout == "False\n"
