@@ -4,6 +4,8 @@ from deploy.grafana.asked import NAMESPACES, NO_BIRTH, per_second, quantile
 from deploy.grafana.panels import Page, Panel, Query, Search
 
 START = "otel_kernel_pod_start_duration_seconds"
+STEP = "otel_kernel_pod_start_step_duration_seconds"
+BY_STEP = "otel_kernel_step_name"
 CHOSEN = 'k8s_namespace_name=~"$namespace"'
 NOT_WHOLE = '{otel_kernel_birth_completion!~"known|quiet"}'
 QUIET = "while there was none"
@@ -13,6 +15,9 @@ def start_within(share: float) -> Query:
     """Return the time within which that share of pods started, with exemplars that lead to births."""
     return Query(quantile(share, START, CHOSEN), f"p{round(share * 100)}", with_exemplars=True)
 
+
+# Of how many births: those whose steps are counted.
+STEP_TIME = f"sum by ({BY_STEP}) (increase({STEP}_sum[1h])) / scalar(sum(increase({START}_count[1h])) > 0)"
 
 PAGE = Page(
     "otel-kernel-births",
@@ -68,6 +73,28 @@ PAGE = Page(
             ],
         ),
         (
+            "By step, of all namespaces",
+            [
+                Panel(
+                    "Duration of steps, p95",
+                    "Of each step by itself: units (volumes, sandbox, container), and the processes that built them. "
+                    "The dots are births in which it took so long.",
+                    [Query(quantile(0.95, STEP, "", BY_STEP), "{{otel_kernel_step_name}}", with_exemplars=True)],
+                    unit="s",
+                    empty=NO_BIRTH,
+                ),
+                Panel(
+                    "Time of a birth, by step",
+                    "The mean over the births of the last hour, a step that happens twice added up. Processes lie "
+                    "within units, and some at the same time: they do not add up to the whole. untraced: in no "
+                    "process, wait or daemon's call.",
+                    [Query(STEP_TIME, "{{otel_kernel_step_name}}")],
+                    unit="s",
+                    empty=NO_BIRTH,
+                ),
+            ],
+        ),
+        (
             "The slowest, each with its trace",
             [
                 Panel("Births", "Slower than a second.", search=Search("otel-kernel", "pod birth", "1s"), empty=QUIET),
@@ -80,7 +107,7 @@ PAGE = Page(
             ],
         ),
         (
-            "The slowest by step",
+            "Slow steps, each with its trace",
             [
                 Panel(
                     title,

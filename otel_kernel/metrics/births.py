@@ -7,26 +7,36 @@ from dataclasses import dataclass, field
 
 from otel_kernel.births.model import Completion
 from otel_kernel.births.trace import Span, Trace
-from otel_kernel.metrics.node_rows import START_BOUNDS_S
+from otel_kernel.metrics import birth_steps
+from otel_kernel.metrics.node_rows import START_BOUNDS_S, STEP_BOUNDS_S
 from otel_kernel.metrics.points import Exemplar, Value
 from otel_kernel.metrics.samples import Distribution, Sample, SeriesName
 
 # Pods of several full nodes: events of a pod are told in the trace of its birth for as long as it is remembered.
 _BIRTHS_REMEMBERED = 2048
+# A step is called as its program is: some ten on a node, but wrappers and CNI plugins may have any name.
+_STEPS_KEPT = 24
+_OTHER = "_OTHER"
 
 _COMPLETION = "otel_kernel.birth.completion"
 _NAMESPACE = "k8s.namespace.name"
+_STEP = "otel_kernel.step.name"
 _DURATION = "otel_kernel.pod.start.duration"
+_STEP_DURATION = "otel_kernel.pod.start.step.duration"
 
 
 @dataclass(slots=True)
 class _Histogram:
-    counts: list[int] = field(default_factory=lambda: [0] * (len(START_BOUNDS_S) + 1))
+    bounds_s: tuple[float, ...]
+    counts: list[int] = field(init=False)
     sum_s: float = 0.0
     exemplars: dict[int, Exemplar] = field(default_factory=dict)  # the latest of each bucket since the last collection
 
+    def __post_init__(self) -> None:
+        self.counts = [0] * (len(self.bounds_s) + 1)
+
     def add(self, duration_s: float, exemplar: Exemplar) -> None:
-        bucket = bisect_left(START_BOUNDS_S, duration_s)  # a bound belongs to the bucket below it
+        bucket = bisect_left(self.bounds_s, duration_s)  # a bound belongs to the bucket below it
         self.counts[bucket] += 1
         self.sum_s += duration_s
         self.exemplars[bucket] = exemplar
@@ -42,6 +52,7 @@ class BirthCounts:
     def __init__(self) -> None:
         self._births = {str(completion): 0 for completion in Completion}
         self._durations: dict[tuple[tuple[str, Value], ...], _Histogram] = {}
+        self._steps: dict[str, _Histogram] = {}
         self._roots: OrderedDict[str, tuple[bytes, bytes]] = OrderedDict()
 
     def add(self, trace: Trace) -> None:
@@ -60,7 +71,9 @@ class BirthCounts:
         namespace = trace.pod.get(_NAMESPACE)
         if isinstance(namespace, str):
             attributes = ((_NAMESPACE, namespace), *attributes)
-        self._durations.setdefault(attributes, _Histogram()).add(duration_s, _exemplar(trace, root, duration_s))
+        histogram = self._durations.setdefault(attributes, _Histogram(START_BOUNDS_S))
+        histogram.add(duration_s, _exemplar(trace, root, duration_s))
+        self._add_steps(trace, root)
 
     def trace_of(self, pod_uid: str) -> tuple[bytes | None, bytes | None]:
         """Return the ids of the trace and the root span of a pod's birth; None when it was not seen or is forgotten."""
@@ -72,6 +85,14 @@ class BirthCounts:
             yield Sample(SeriesName("otel_kernel.births", ((_COMPLETION, completion),)), count)
         for attributes, histogram in self._durations.items():
             yield Sample(SeriesName(_DURATION, attributes), histogram.take())
+        for step, histogram in self._steps.items():
+            yield Sample(SeriesName(_STEP_DURATION, ((_STEP, step),)), histogram.take())
+
+    def _add_steps(self, trace: Trace, root: Span) -> None:
+        for step, duration_s in birth_steps.of_birth(trace):
+            name = step if step in self._steps or len(self._steps) < _STEPS_KEPT else _OTHER
+            histogram = self._steps.setdefault(name, _Histogram(STEP_BOUNDS_S))
+            histogram.add(duration_s, _exemplar(trace, root, duration_s))
 
     def _remember(self, trace: Trace, root: Span) -> None:
         uid = trace.pod.get("k8s.pod.uid")

@@ -5,6 +5,7 @@ from functools import partial
 from otel_kernel.metrics.row import BPF, NOTHING, ONE_FILE, PROC, Metric
 
 START_BOUNDS_S = (0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0)
+STEP_BOUNDS_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0)
 LAG_BOUNDS_S = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 SOURCE_LAG_BOUNDS_S = (0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0)
 
@@ -46,6 +47,15 @@ BIRTHS = (
         description="first event of a pod to its last entry point, of births seen from their start; exemplars: births",
         attributes=("k8s.namespace.name", _COMPLETION),
         bounds=START_BOUNDS_S,
+    ),
+    _births(
+        "otel_kernel.pod.start.step.duration",
+        kind="histogram",
+        unit="s",
+        description="each step of the same births, by name: units by kind, the processes that built them (`runc "
+        "create`, `ptp`), and `untraced`, what lies in none; names beyond 24 are `_OTHER`; exemplars: births",
+        attributes=("otel_kernel.step.name",),
+        bounds=STEP_BOUNDS_S,
     ),
     _births("otel_kernel.births", kind="sum", unit="{birth}", description="pods born", attributes=(_COMPLETION,)),
 )

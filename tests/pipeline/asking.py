@@ -57,6 +57,14 @@ def query(prometheus: Prometheus, expression: str) -> list[dict[str, Any]]:
     return list(answer["data"]["result"])
 
 
+def label_values(prometheus: Prometheus, selector: str, label: str) -> set[str]:
+    """Return the values of a label among the series of the last hour, as the list of a dashboard's variable gets it."""
+    given = {"match[]": selector, "start": str(time.time() - 3600), "end": str(time.time() + 60)}
+    answer = requests.get(f"{prometheus.url}/api/v1/label/{label}/values", params=given, timeout=20).json()
+    assert answer["status"] == "success", f"{selector}: {answer.get('error')}"
+    return set(answer["data"])
+
+
 def number(prometheus: Prometheus, expression: str) -> float | None:
     """Return the value of a query's only series, None when there is none."""
     found = query(prometheus, expression)
