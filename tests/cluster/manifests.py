@@ -8,7 +8,8 @@ import yaml
 from tests.cluster.api import Api, Object
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
-ACCOUNT = "/api/v1/namespaces/otel-kernel/serviceaccounts/otel-kernel"
+ACCOUNTS = "/api/v1/namespaces/otel-kernel/serviceaccounts"
+ACCOUNT = f"{ACCOUNTS}/otel-kernel"
 COLLECTIONS = {
     "Namespace": "/api/v1/namespaces",
     "ServiceAccount": "/api/v1/namespaces/{namespace}/serviceaccounts",
@@ -35,9 +36,10 @@ def documents(name: str) -> Iterator[Object]:
     yield from yaml.safe_load_all((DEPLOY / name).read_text())
 
 
-def token(api: Api) -> str:
-    """Return a token of the agent's account, as its pod would be given one."""
-    told = api.create(f"{ACCOUNT}/token", {"metadata": {"name": "otel-kernel"}, "spec": {"expirationSeconds": 3600}})
+def token(api: Api, account: str = "otel-kernel") -> str:
+    """Return a token of the agent's account, or another, as its pod would be given one."""
+    asked = {"metadata": {"name": account}, "spec": {"expirationSeconds": 3600}}
+    told = api.create(f"{ACCOUNTS}/{account}/token", asked)
     return str(told["status"]["token"])
 
 
