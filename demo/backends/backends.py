@@ -9,7 +9,8 @@ from demo.backends.service import Service, free_ports
 
 JAEGER_CONFIGURATION = Path(__file__).with_name("jaeger.yaml")
 PROMETHEUS_DIRECTORY = CONFIGURATIONS.parent / "deploy" / "prometheus"
-GATEWAY_GATES = ("--feature-gates=connector.spanmetrics.excludeResourceMetrics",)
+GATES = "--feature-gates=telemetry.newPipelineTelemetry"
+GATEWAY_GATES = f"{GATES},connector.spanmetrics.excludeResourceMetrics"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +82,7 @@ def prometheus(programs: Programs, directory: Path, changed: Mapping[str, str] |
 
 
 def collector(
-    programs: Programs, directory: Path, configuration: str, environment: Mapping[str, str], *arguments: str
+    programs: Programs, directory: Path, configuration: str, environment: Mapping[str, str], gates: str = GATES
 ) -> Collector:
     """Return a collector of that configuration, not started yet. `environment` tells it where the backends are."""
     directory.mkdir(parents=True, exist_ok=True)
@@ -97,7 +98,7 @@ def collector(
         "QUEUE_DIRECTORY": str(queue),
         **environment,
     }
-    started: list[str | Path] = [programs.collector, "--config", CONFIGURATIONS / f"{configuration}.yaml", *arguments]
+    started: list[str | Path] = [programs.collector, "--config", CONFIGURATIONS / f"{configuration}.yaml", gates]
     service = Service(started, given, directory / "collector.log", f"http://{health}/")
     return Collector(service, f"http://{grpc}", f"http://{http}", f"http://127.0.0.1:{own}/metrics", queue)
 
@@ -106,4 +107,4 @@ def gateway(programs: Programs, directory: Path, environment: Mapping[str, str])
     """Return a gateway that is its own only peer, not started yet."""
     (port,) = free_ports(1)
     peers = {"PEERS_LISTEN": f"127.0.0.1:{port}", "PEERS_PORT": str(port)}
-    return collector(programs, directory, "gateway", {**environment, **peers}, *GATEWAY_GATES)
+    return collector(programs, directory, "gateway", {**environment, **peers}, GATEWAY_GATES)

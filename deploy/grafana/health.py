@@ -120,6 +120,17 @@ PAGE = Page(
                     empty="while nothing failed, or nothing scrapes the collector",
                 ),
                 Panel(
+                    "Collector: vanished",
+                    "What an exporter's queue took and neither delivered nor gave up, of the collector's life: a full "
+                    "disk, or a span larger than a batch. Known whenever nothing waits.",
+                    [
+                        Query(f"otel_kernel:collector_vanished:{what}", f"{{{{instance}}}} {{{{exporter}}}} {what}")
+                        for what in ("spans", "log_records")
+                    ],
+                    empty="while something waits, or nothing scrapes the collector, or it has not the gate that "
+                    "collector-config/sidecar.yaml names",
+                ),
+                Panel(
                     "Bridge: messages",
                     "By what became of them; everything told to the bridge is counted once.",
                     [

@@ -1,6 +1,7 @@
 """Every configuration, judged and run by the real collector."""
 
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import yaml
 
 from demo.backends import backends
 from demo.backends.programs import CONFIGURATIONS, Programs
+from otel_kernel.births.trace import Trace, Value
 from tests.bridge.births import PROTOBUF, as_protobuf, birth
 from tests.bridge.operator_mock import Operator, operating
 from tests.bridge.running import bridging
@@ -32,7 +34,7 @@ def parsed(name: str) -> dict[str, Any]:
 
 def validated(programs: Programs, path: Path, tmp_path: Path) -> subprocess.CompletedProcess[str]:
     """Return what the collector says of a configuration."""
-    arguments: list[str | Path] = [programs.collector, "validate", "--config", path, *backends.GATEWAY_GATES]
+    arguments: list[str | Path] = [programs.collector, "validate", "--config", path, backends.GATEWAY_GATES]
     environment = {"QUEUE_DIRECTORY": str(tmp_path / "queue")}
     return subprocess.run(arguments, env=environment, capture_output=True, text=True, check=False, timeout=60)
 
@@ -93,10 +95,19 @@ def test_nothing_defined_is_unused_and_limits_hold(name: str) -> None:
         assert ("storage" in settings["sending_queue"]) is not is_for_metrics, exporter
 
 
-def test_the_gateway_runs(programs: Programs, tmp_path: Path) -> None:
-    """A sidecar before a gateway: the bridge and the metrics get every birth, Jaeger the sampled ones.
+def changed(trace: Trace, end_later_ns: int = 0, error: str | None = None, **told: Value) -> Trace:
+    """Return a birth whose root says something else."""
+    root, *others = trace.spans
+    attributes = {f"otel_kernel.birth.{name.replace('__', '.')}": value for name, value in told.items()}
+    end_ns = root.end_unix_ns + end_later_ns
+    root = replace(root, end_unix_ns=end_ns, error=error, attributes={**root.attributes, **attributes})
+    return replace(trace, spans=(root, *others))
 
-    The API server is away (a real one enriches by the pod's UID, as was seen elsewhere): what the agent said passes.
+
+def test_the_gateway_runs(programs: Programs, tmp_path: Path) -> None:
+    """A sidecar before a gateway: the bridge and the metrics get every birth, Jaeger those that somebody may ask about.
+
+    The API server is away: what the agent said passes. (A real one: tests/cluster/test_gateway.py.)
     """
     token = tmp_path / "token"
     token.write_text("to-the-bridge")
@@ -112,24 +123,30 @@ def test_the_gateway_runs(programs: Programs, tmp_path: Path) -> None:
             "K8S_AUTH_TYPE": "none",
             "KUBERNETES_SERVICE_HOST": "127.0.0.1",
             "KUBERNETES_SERVICE_PORT": "1",
-            "SLOW_BIRTH_MS": "100",  # the recorded birth took longer: all are kept
+            "SLOW_BIRTH_MS": "1000",
             "KEEP_PERCENTAGE": "0",
         }
         gateway = backends.gateway(programs, tmp_path / "gateway", environment)
         to_gateway = {"GATEWAY_ENDPOINT": gateway.grpc.removeprefix("http://")}
         sidecar = backends.collector(programs, tmp_path / "sidecar", "sidecar-to-gateway", to_gateway)
         with jaeger.service, prometheus.service, gateway.service, sidecar.service:
-            births = [birth(number) for number in range(5)]
-            for each in births:
+            healthy = birth(0)  # the recorded birth took 0.3 s; it is sent, and so decided on, first
+            kept = [
+                changed(birth(1), end_later_ns=2_000_000_000),
+                changed(birth(2), error="container app ended without its program"),
+                changed(birth(3), complete=False),
+                changed(birth(4), events__lost=1),
+            ]
+            for each in (healthy, *kept):
                 sent = requests.post(f"{sidecar.http}/v1/traces", data=as_protobuf(each), headers=PROTOBUF, timeout=20)
                 assert sent.status_code == 200
-            eventually(lambda: len(operator.pods()) >= len(births))
+            eventually(lambda: len(operator.pods()) > len(kept))
             assert sorted(operator.pods()) == [f"web-{number}" for number in range(5)]
-            for each in births:
+            for each in kept:
                 eventually(lambda each=each: trace(jaeger, each.trace_id.hex()))  # type: ignore[misc]
                 assert len((trace(jaeger, each.trace_id.hex()) or {})["spans"]) == len(each.spans)
-            assert len(search(jaeger, "otel-kernel")) == len(births)
+            assert search(jaeger, "otel-kernel") == {each.trace_id.hex() for each in kept}
             calls = 'sum by (service_name, span_name) (traces_span_metrics_calls_total{k8s_namespace_name="shop"})'
-            (series,) = eventually(lambda: query(prometheus, f"{calls} >= {len(births)}"))
+            (series,) = eventually(lambda: query(prometheus, f"{calls} >= {1 + len(kept)}"))
             assert series["metric"] == {"service_name": "otel-kernel", "span_name": "pod birth"}
-            assert float(series["value"][1]) == len(births)
+            assert float(series["value"][1]) == 1 + len(kept)

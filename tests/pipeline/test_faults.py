@@ -5,19 +5,16 @@ operator is a mock (tests/bridge/operator_mock.py).
 """
 
 import contextlib
-import itertools
 import subprocess
 import time
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import requests
 
-from demo.backends import backends
-from demo.backends.backends import Collector, Jaeger, Prometheus
 from demo.backends.programs import CONFIGURATIONS, Programs
 from otel_kernel.births.trace import Trace
 from otel_kernel.health import Counter as Lost
@@ -29,73 +26,11 @@ from otel_kernel.telemetry.endpoint import OtlpEndpoint, open_transport
 from otel_kernel.telemetry.sender import Patience, Sender
 from tests.bridge.births import HOST, PROTOBUF, birth
 from tests.bridge.operator_mock import CONFLICT, Behaviour, Operator, operating
-from tests.bridge.running import RunningBridge, bridging
-from tests.pipeline.asking import eventually, own_metrics, query, search, trace
+from tests.bridge.running import bridging
+from tests.pipeline.asking import eventually, query, trace
+from tests.pipeline.breakable import Setup, births, failed, ids, running, set_up, vanished
 
 pytestmark = pytest.mark.go
-
-
-@dataclass(frozen=True, slots=True)
-class Setup:
-    """A pipeline of its own, which a test may break."""
-
-    jaeger: Jaeger
-    prometheus: Prometheus
-    collector: Collector
-    bridge: RunningBridge
-    operator: Operator
-
-    def send(self, *traces: Trace) -> list[int]:
-        """Send traces to the collector and return the statuses, 0 where it has gone."""
-        statuses = []
-        for request in itertools.chain.from_iterable(encode(each, HOST) for each in traces):
-            try:
-                url = f"{self.collector.http}/v1/traces"
-                statuses.append(requests.post(url, data=request, headers=PROTOBUF, timeout=20).status_code)
-            except requests.RequestException:
-                statuses.append(0)
-        return statuses
-
-    def in_jaeger(self) -> set[str]:
-        """Return the ids of the traces there."""
-        return search(self.jaeger, "otel-kernel")
-
-    def accounted(self, traces: list[Trace]) -> Counter[str]:
-        """Assert that no birth was told twice and each is told or counted; return what became of how many."""
-        pods = Counter(self.operator.pods())
-        assert [pod for pod, times in pods.items() if times > 1] == []
-        ends = ("posted", "ambiguous", "refused", "skipped", "unwritten", "expired")
-        counted = Counter({end: self.bridge.count(end) for end in ends})
-        assert sum(counted.values()) == len(traces)
-        assert counted["posted"] <= len(pods) <= counted["posted"] + counted["ambiguous"]
-        return counted
-
-
-def set_up(programs: Programs, directory: Path, operator: Operator, configuration: Path | None = None,
-           **environment: str) -> tuple[Setup, RunningBridge]:  # fmt: skip
-    """Return a pipeline with nothing started."""
-    bridge = RunningBridge(directory / "bridge", operator.url)
-    jaeger, prometheus = backends.jaeger(programs, directory), backends.prometheus(programs, directory)
-    given = {
-        "JAEGER_ENDPOINT": jaeger.otlp,
-        "PROMETHEUS_ENDPOINT": prometheus.otlp,
-        "BRIDGE_ENDPOINT": bridge.at,
-        **environment,
-    }
-    name = str(configuration.with_suffix("")) if configuration else "sidecar"
-    return Setup(jaeger, prometheus, backends.collector(programs, directory, name, given), bridge, operator), bridge
-
-
-@contextlib.contextmanager
-def running(setup: Setup) -> Iterator[Setup]:
-    """Run all of it."""
-    setup.bridge.start()
-    with setup.jaeger.service, setup.prometheus.service, setup.collector.service:
-        try:
-            yield setup
-        finally:
-            setup.bridge.kill()
-    assert [line for line in setup.bridge.messages() if "Traceback" in line] == []
 
 
 @pytest.fixture
@@ -103,21 +38,6 @@ def setup(programs: Programs, tmp_path: Path) -> Iterator[Setup]:
     """Return a pipeline that runs."""
     with operating(Operator()) as operator, running(set_up(programs, tmp_path, operator)[0]) as started:
         yield started
-
-
-def births(count: int) -> list[Trace]:
-    """Return births of so many pods."""
-    return [birth(number) for number in range(count)]
-
-
-def ids(traces: list[Trace]) -> set[str]:
-    """Return the ids of traces as Jaeger writes them."""
-    return {each.trace_id.hex() for each in traces}
-
-
-def failed(collector: Collector) -> dict[str, float]:
-    """Return what the collector counted as lost or refused."""
-    return {name: count for name, count in own_metrics(collector).items() if "failed" in name or "refused" in name}
 
 
 def measured(value: int) -> bytes:
@@ -154,8 +74,26 @@ def test_all_backends_down_for_a_minute(setup: Setup) -> None:
     assert failed(setup.collector) == {}
 
 
+def test_the_operator_is_down(programs: Programs, tmp_path: Path) -> None:
+    """Nobody listens: births wait with the collector, the bridge says so, and each is told once."""
+    operator = Operator()
+    with operating(operator):
+        pass  # the port is kept
+    setup, bridge = set_up(programs, tmp_path, operator)
+    with running(setup):
+        traces = births(20)
+        for each in traces:
+            assert setup.send(each) == [200]
+        eventually(lambda: bridge.counts().get("otel_kernel_bridge_waiting"))
+        with operating(operator):
+            eventually(lambda: len(operator.pods()) == len(traces))
+            eventually(lambda: bridge.count("posted") == len(traces))
+            assert setup.accounted(traces) == Counter(posted=len(traces))
+        assert failed(setup.collector) == {}
+
+
 def test_an_operator_that_does_everything_wrong(setup: Setup) -> None:
-    """Down, slow, 500, 503, 400, no JSON, cut: a birth is told once, or counted."""
+    """Slow, 500, 503, 400, no JSON, cut: a birth is told once, or counted."""
     setup.operator.script = [
         Behaviour(503),
         Behaviour(500, b"oops", takes=True),
@@ -252,12 +190,18 @@ def disk(at: Path, size: str) -> Iterator[Path]:
         subprocess.run(["umount", "-l", at], check=True)
 
 
+def filled(at: Path) -> Path:
+    """Fill a disk to its last page; return what to remove to have room again."""
+    filler = at / "filler"
+    with contextlib.suppress(OSError), filler.open("wb", buffering=0) as file:
+        while file.write(b"\0" * 4096):
+            pass
+    return filler
+
+
 @pytest.mark.root
 def test_the_queue_is_full_before_its_disk(programs: Programs, tmp_path: Path) -> None:
-    """On a volume of eight times the queues' bounds the bound comes first: what is refused, the sender knows of.
-
-    (On a full disk the collector skips what it acknowledged and only logs it: sidecar.yaml sizes the volume.)
-    """
+    """On a volume of eight times the queues' bounds the bound comes first: what is refused, the sender knows of."""
     with disk(tmp_path / "disk", "16m") as at, operating(Operator()) as operator:
         small = with_small_queue(tmp_path)
         setup, _ = set_up(programs, tmp_path, operator, small, QUEUE_DIRECTORY=str(at / "queue"))
@@ -283,10 +227,7 @@ def test_the_disk_of_the_queue_is_full(programs: Programs, tmp_path: Path) -> No
             traces = births(20)
             assert setup.send(traces[0]) == [200]
             eventually(lambda: operator.pods() == ["web-0"] and setup.in_jaeger() == ids(traces[:1]))
-            filler = at / "filler"
-            with contextlib.suppress(OSError), filler.open("wb", buffering=0) as file:
-                while file.write(b"\0" * 4096):
-                    pass
+            filler = filled(at)
             statuses = [setup.send(each)[0] for each in traces]
             assert statuses.count(503) > len(traces) // 2  # pages of the queue's own file may still be free
             assert failed(setup.collector)
@@ -296,6 +237,29 @@ def test_the_disk_of_the_queue_is_full(programs: Programs, tmp_path: Path) -> No
             eventually(lambda: setup.in_jaeger() == ids(traces))
             eventually(lambda: len(operator.pods()) == len(traces))
             assert setup.accounted(traces) == Counter(posted=len(traces))
+
+
+@pytest.mark.root
+def test_what_a_full_disk_swallows_is_counted(programs: Programs, tmp_path: Path) -> None:
+    """Acknowledged, waiting on a disk that somebody else then fills: what the collector skips is lost, to the span."""
+    with disk(tmp_path / "disk", "64m") as at, operating(Operator()) as operator:
+        setup, _ = set_up(programs, tmp_path, operator, QUEUE_DIRECTORY=str(at / "queue"))
+        with running(setup):
+            setup.jaeger.service.stop()
+            traces = births(60)
+            assert {status for each in traces for status in setup.send(each)} == {200}
+            eventually(lambda: len(operator.pods()) == len(traces))
+            filler = filled(at)
+            setup.jaeger.service.start()
+            lost = eventually(lambda: vanished(setup), 90)
+            there = setup.in_jaeger()
+            assert lost == sum(len(each.spans) for each in traces if each.trace_id.hex() not in there) > 0
+            filler.unlink()
+            after = birth(len(traces))
+            eventually(lambda: setup.send(after) == [200])
+            eventually(lambda: trace(setup.jaeger, after.trace_id.hex()))
+            eventually(lambda: vanished(setup) == lost)
+            assert setup.accounted([*traces, after]) == Counter(posted=len(traces) + 1)
 
 
 def test_the_collector_is_down_while_100_pods_are_born(programs: Programs, tmp_path: Path) -> None:
