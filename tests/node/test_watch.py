@@ -152,14 +152,14 @@ def test_programs(host: Host) -> None:
 
 def test_an_end_of_which_the_start_was_told_too_late(host: Host) -> None:
     """A program that was seen did run: its end is told, though the notice of its start comes when it is over."""
-    host.process(60, "app", "/bin/app", 1, CONTAINER)
     host.cgroup(CONTAINER)
     with host.watch() as watching:
         watching.poll(0)
+        host.process(60, "app", "/bin/app", 1, CONTAINER)
         (host.cgroups / CONTAINER.lstrip("/") / "cgroup.procs").write_text("60\n")
-        assert programs(watching.poll(10)) == [("/bin/app", False)]
+        assert programs(polled(watching, bool)) == [("/bin/app", False)]
         host.populate(CONTAINER)
-        assert [type(o) for o in watching.poll(10)] == [CgroupEmptied]
+        assert [type(o) for o in polled(watching, bool)] == [CgroupEmptied]
 
 
 def test_own_program_beside_the_runtime(host: Host) -> None:
