@@ -44,10 +44,10 @@ def fleet(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     directory = tmp_path_factory.mktemp("fleet")
     listen_token = directory / "listen-token"
     listen_token.write_text(secrets.token_hex(8))
-    manifests.apply(cluster.api, "rbac-gateway.yaml")
-    user = {"token": manifests.token(cluster.api, "otel-kernel-gateway")}
-    kubeconfig = cluster.control_plane.kubeconfig(directory / "kubeconfig", user)
     with cluster.network, contextlib.ExitStack() as stack:
+        manifests.apply(cluster.api, "rbac-gateway.yaml")
+        user = {"token": manifests.token(cluster.api, "otel-kernel-gateway")}
+        kubeconfig = cluster.control_plane.kubeconfig(directory / "kubeconfig", user)
         operator = stack.enter_context(operating(Operator()))
         bridge = stack.enter_context(bridging(directory / "bridge", operator.url, LISTEN_TOKEN_FILE=listen_token))
         found = programs()
