@@ -26,6 +26,10 @@ class Runtime:
     handlers: Mapping[str, Path] = field(default_factory=dict)
     snapshotter: str = "native"
 
+    def daemon(self, directory: Path) -> "Containerd":
+        """Return one that has not started."""
+        return Containerd(directory, self)
+
 
 class Containerd:
     """A containerd of one's own: all it writes is in one directory, but for its shims' sockets in /run/containerd/s."""

@@ -60,6 +60,8 @@ class Cri:
 
     def create(self, pod: Pod, sandbox_id: str, container: Container) -> str:
         """Create the container (`runc create`) and return its id."""
+        # The kubelet makes it; CRI-O's conmon needs it.
+        (self._log_directory / pod.uid / container.name).mkdir(parents=True, exist_ok=True)
         request = message.CreateContainerRequest(
             pod_sandbox_id=sandbox_id, config=self._container(pod, container), sandbox_config=self._sandbox(pod)
         )
@@ -116,7 +118,7 @@ class Cri:
     def _container(self, pod: Pod, container: Container) -> message.ContainerConfig:
         return message.ContainerConfig(
             metadata=message.ContainerMetadata(name=container.name, attempt=container.attempt),
-            image=message.ImageSpec(image=container.image),
+            image=message.ImageSpec(image=container.image, user_specified_image=container.image),
             command=container.command,
             labels=pod.labels | {"io.kubernetes.container.name": container.name},
             annotations={"io.kubernetes.container.restartCount": str(container.attempt)},

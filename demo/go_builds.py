@@ -12,6 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from demo.containerd import Runtime
+from demo.crio import CrioRuntime, pinns
 
 BUILD_LIMIT_S = 3000  # a busy machine of two cores takes a quarter of an hour for the larger ones
 DOWNLOAD_LIMIT_S = 300
@@ -52,6 +53,29 @@ CONTAINERD = Module(
     programs=("containerd", "containerd-shim-runc-v2", "ctr"),
     linker_flags="-s -w -X github.com/containerd/containerd/v2/version.Version=2.2.9",
 )
+
+
+CRIO = Module(
+    path="github.com/cri-o/cri-o",
+    version="v1.34.0",
+    digest="h1:ux2URwAyENy5e5hD9Z95tshdfy98eqatZk0fxx3rhuk=",
+    packages=("./cmd/crio",),
+    programs=("crio",),
+    linker_flags="-s -w",
+    tags="containers_image_ostree_stub containers_image_openpgp exclude_graphdriver_btrfs btrfs_noversion seccomp",
+)
+
+
+def crio() -> CrioRuntime:
+    """Return CRI-O, built if it is not in the cache yet."""
+
+    def build(output: Path) -> None:
+        source = _download(CRIO)
+        run_go(_build_arguments(CRIO, output), source, BUILD_LIMIT_S)
+        pinns(source / "pinns" / "src", output)
+
+    directory = build_once(f"crio-{CRIO.version}", CRIO.title, build)
+    return CrioRuntime(directory / "crio", directory / "pinns")
 
 
 def containerd_2() -> Runtime:

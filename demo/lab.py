@@ -11,8 +11,9 @@ from typing import Self
 
 import grpc
 
-from demo.containerd import Containerd, Runtime
+from demo.containerd import Runtime
 from demo.cri import Cri
+from demo.crio import CrioRuntime
 from demo.images import busybox, pause
 from demo.leftovers import LAB_PREFIX, make_pod_cgroup, remove_pod_cgroup, sweep
 from demo.network import Plugins, RefusedNetwork, Subnet
@@ -38,7 +39,9 @@ class BornPod:
 class Lab:
     """A context: on entry a containerd that can bear pods, on exit nothing is left of it and them."""
 
-    def __init__(self, runtime: Runtime | None = None, programs: Mapping[str, Path] | None = None) -> None:
+    def __init__(
+        self, runtime: Runtime | CrioRuntime | None = None, programs: Mapping[str, Path] | None = None
+    ) -> None:
         self._runtime = runtime or Runtime()
         self._programs = programs or {}
         self._cleanup = contextlib.ExitStack()
@@ -133,7 +136,7 @@ class Lab:
         self._plugins = Plugins(self.directory / "cni")
         cleanup.callback(self._plugins.restore_forwarding)
         self._plugins.write(subnet)
-        self._containerd = Containerd(self.directory, self._runtime)
+        self._containerd = self._runtime.daemon(self.directory)
         cleanup.callback(self._containerd.stop)
         self._start_containerd()
         for image in (pause(self.directory), busybox(further=self._programs)):

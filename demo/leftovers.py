@@ -16,6 +16,7 @@ CGROUP_ROOT = Path("/sys/fs/cgroup")
 CNI_RESULTS = Path("/var/lib/cni/results")  # where libcni remembers networks, whatever the configuration says
 END_LIMIT_S = 5
 LAB_PREFIX = "otel-kernel-lab-"
+DAEMONS = ("containerd", "crio", "conmon")
 PARENTS_OF_PODS = re.compile(r"kubepods|kubelet|pod[0-9a-f]")
 
 
@@ -33,7 +34,8 @@ def sweep(directory: Path) -> None:
     for socket in sockets:
         socket.unlink(missing_ok=True)
     for bundle in bundles:
-        for result in CNI_RESULTS.glob(f"*{bundle.name}*"):
+        container_id = bundle.parent.name if bundle.name == "userdata" else bundle.name
+        for result in CNI_RESULTS.glob(f"*{container_id}*"):
             result.unlink(missing_ok=True)
     for mount in _mounts(directory):
         subprocess.run(["umount", "--lazy", mount], check=False, capture_output=True, timeout=END_LIMIT_S)
@@ -90,6 +92,7 @@ def hierarchies() -> Iterator[Path]:
 
 def _bundles(directory: Path) -> Iterator[Path]:
     yield from (directory / "state").glob("io.containerd.runtime.v2.task/k8s.io/*")
+    yield from (directory / "run").glob("overlay-containers/*/userdata")  # CRI-O's
 
 
 def _cgroup(bundle: Path) -> str:
@@ -116,14 +119,14 @@ def _pod_cgroups(directory: Path) -> list[str]:
 
 
 def _daemons(directory: Path) -> Iterator[int]:
-    """Yield the lab's containerd and shims: their command lines name a file in the directory."""
+    """Yield the lab's containerd and shims, CRI-O and its monitors: their command lines name a file in it."""
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit() or int(entry.name) == os.getpid():
             continue
         with contextlib.suppress(OSError):
             program, *arguments = (entry / "cmdline").read_bytes().split(b"\0")
             ours = any(argument.startswith(os.fsencode(directory) + b"/") for argument in arguments)
-            if ours and Path(os.fsdecode(program)).name.startswith("containerd"):
+            if ours and Path(os.fsdecode(program)).name.startswith(DAEMONS):
                 yield int(entry.name)
 
 

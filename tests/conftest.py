@@ -1,7 +1,7 @@
 """What a test may need of the machine, and how it says so.
 
-A test that needs more than Python says it by a marker (`root`, `containerd`, `go`, `kubernetes`, see pyproject.toml),
-or, for anything else, by the fixture `require`:
+A test that needs more than Python says it by a marker (`root`, `containerd`, `go`, `crio`, `kubernetes`, see
+pyproject.toml), or, for anything else, by the fixture `require`:
 
     def test_agreement(require: Callable[[object, str], None]) -> None:
         require(shutil.which("strace"), "strace is not installed")
@@ -80,11 +80,18 @@ def no_kubernetes() -> str | None:
     return no_containerd() if binaries.etcd() else "needs etcd (Debian: etcd-server)"
 
 
+@cache
+def no_crio() -> str | None:
+    """Return why no CRI-O of one's own can be started here."""
+    return no_containerd() or no_go() or (None if shutil.which("conmon") else "needs conmon")
+
+
 ABSENT: dict[str, Callable[[], str | None]] = {
     "root": no_root,
     "containerd": no_containerd,
     "go": no_go,
     "kubernetes": no_kubernetes,
+    "crio": no_crio,
 }
 
 

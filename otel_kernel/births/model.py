@@ -90,6 +90,12 @@ class Unit:
         return any(image.command.tool is Tool.RUNTIME for process in self.processes for image in process.images)
 
     @property
+    def is_held_by_files(self) -> bool:
+        """Whether it may be a sandbox without a process: CRI-O runs pause only where something needs it."""
+        images = [image for process in self.processes for image in process.images]
+        return self.is_sandbox and all(image.command.tool is Tool.CNI for image in images)
+
+    @property
     def has_ended(self) -> bool:
         """Whether it did something and nothing of it runs any more, without an entry point."""
         return self.entry is None and self.alive == 0 and bool(self.processes)

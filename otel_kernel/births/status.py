@@ -40,7 +40,7 @@ def failures(birth: Birth, *, lossy: bool) -> dict[Unit, str]:
         blamed = _blamed(unit)
         if blamed is not None:
             told[unit] = f"ended without an entry point: {blamed}"
-        elif not lossy:
+        elif not lossy and not (unit.is_held_by_files and _is_followed(birth, unit)):
             told[unit] = "ended without an entry point"
     return told
 
@@ -64,6 +64,12 @@ def unresolved(birth: Birth) -> str:
     """Return why nobody could tell the pod."""
     reasons = (unit.identity.failure for unit in birth.units)
     return f"unresolved: {next((reason for reason in reasons if reason), 'no source named its pod')}"
+
+
+def _is_followed(birth: Birth, sandbox: Unit) -> bool:
+    """Whether a container ran after this sandbox, and no other sandbox had come between."""
+    after = [unit for unit in birth.in_order if unit.first_ns > sandbox.first_ns and not unit.is_volumes]
+    return bool(after) and after[0].is_container and any(unit.entry for unit in after if unit.is_container)
 
 
 def _blamed(unit: Unit) -> str | None:

@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 
 from demo.images import busybox
+from demo.registry import Registry
 from tests.agreement.otlp_birth import Birth
 from tests.cluster import pods
 from tests.cluster.agent import QUIET_S, Observed, observing
 from tests.cluster.cluster import Cluster
 from tests.cluster.pods import container
-from tests.cluster.registry import SlowRegistry
 from tests.cluster.sameness import assert_is, container_ids, uid_of
 
 pytestmark = [pytest.mark.kubernetes]
@@ -131,15 +131,16 @@ def test_an_image_that_is_pulled_long_does_not_split_a_birth(
     unlike = tmp_path / "unlike"  # else containerd would have the layer already
     unlike.write_text(str(tmp_path))
     image = busybox("pulled:1", {"unlike": unlike})
-    with SlowRegistry(image, tmp_path, LONGER_S) as registry:
-        pulled = container("pulled") | {"image": registry.reference, "imagePullPolicy": "Always"}
+    with Registry(tmp_path, LONGER_S) as registry:
+        reference = registry.add(image)
+        pulled = container("pulled") | {"image": reference, "imagePullPolicy": "Always"}
         pod = cluster.create(pods.pod("pulling", container("first"), pulled))
         running = cluster.wait_for_phase("pulling", "Running")
         birth = observed.the_birth(uid_of(pod))
     assert_is(birth, running)
     first, second = (unit for unit in birth.at("unit") if unit.name.startswith("container "))
     assert second.start_ns - first.end_ns > QUIET_S * 10**9
-    assert second.resource["container.image.name"] == registry.reference
+    assert second.resource["container.image.name"] == reference
 
 
 def test_an_ephemeral_container_is_a_container_start(cluster: Cluster, observed: Observed) -> None:

@@ -1,8 +1,9 @@
-"""Containers as real runtimes tell them; CRI-O, which cannot be started here, is stood in for."""
+"""Containers as real runtimes tell them, and as a stand-in does where something must be wrong or exactly so."""
 
 import time
 from collections.abc import Callable, Iterator
 from concurrent import futures
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 
 from demo.containerd import Runtime
 from demo.go_builds import containerd_2
+from demo.go_builds import crio as crio_runtime
 from demo.lab import Lab
 from demo.pod import Container, Pod
 from otel_kernel.births.facts import ContainerFacts
@@ -51,7 +53,7 @@ class Asked:
         return next((facts for facts in reversed(self.told) if facts.container_id == container_id), None)
 
 
-def assert_tells(lab: Lab, *, looks: bool) -> Asked:
+def assert_tells(lab: Lab, *, looks: bool, name: str = "containerd") -> Asked:
     """Assert that a source tells a pod that was there before it, one that comes later, and a restart; return it."""
     before = lab.bear(Pod("before"))
     asked = Asked(lab.socket)
@@ -64,8 +66,8 @@ def assert_tells(lab: Lab, *, looks: bool) -> Asked:
     assert told is not None
     assert (told.pod_uid, told.pod_name, told.namespace) == (later.pod.uid, "later", "shop")
     assert (told.container_name, told.sandbox_id, told.is_sandbox) == ("app", later.sandbox_id, False)
-    assert (told.image_name, told.runtime_name) == ("registry.local/busybox:1", "containerd")
-    assert (told.image_id or "").startswith("sha256:")
+    assert (told.image_name, told.runtime_name) == ("registry.local/busybox:1", name)
+    assert len((told.image_id or "").removeprefix("sha256:")) == 64
     assert told.restart_count == 0
     sandbox = asked.of(later.sandbox_id)
     assert sandbox is not None
@@ -75,8 +77,10 @@ def assert_tells(lab: Lab, *, looks: bool) -> Asked:
         asked.cri.look()
     asked.until(lambda: asked.of(again.container_ids["app"]))
     assert asked.of(again.container_ids["app"]).restart_count == 1  # type: ignore[union-attr]
-    lab.remove(again)
-    lab.remove(before)
+    for born in (again, before):
+        for container_id in born.container_ids.values():
+            lab.cri.stop(container_id)
+        lab.remove(born)
     return asked
 
 
@@ -98,6 +102,20 @@ def test_a_runtime_with_events_tells_by_itself() -> None:
     """Containerd 2.x: nobody asks for a list."""
     with Lab(containerd_2()) as lab:
         assert_tells(lab, looks=False).cri.close()
+
+
+@pytest.mark.crio
+def test_crio_tells_by_itself() -> None:
+    """Where its `enable_pod_events` is on."""
+    with Lab(crio_runtime()) as lab:
+        assert_tells(lab, looks=False, name="cri-o").cri.close()
+
+
+@pytest.mark.crio
+def test_crio_without_events_is_listed() -> None:
+    """As it comes."""
+    with Lab(replace(crio_runtime(), tells_events=False)) as lab:
+        assert_tells(lab, looks=True, name="cri-o").cri.close()
 
 
 def test_a_runtime_that_is_not_there_is_looked_for_again(tmp_path: Path) -> None:

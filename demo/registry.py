@@ -1,4 +1,4 @@
-"""A registry that takes its time: images to be pulled while a pod is born (OCI distribution specification, pull)."""
+"""A registry on the loopback device, for whoever pulls (OCI distribution specification, pull). It may take its time."""
 
 import json
 import tarfile
@@ -12,19 +12,15 @@ from typing import Self
 from demo.images import OCI, Image, write_layout
 
 
-class SlowRegistry:
-    """A context: serves one image on the loopback device, its layer after a while. containerd asks there by HTTP."""
+class Registry:
+    """A context: serves images by HTTP, each layer after a while."""
 
-    def __init__(self, image: Image, directory: Path, delay_s: float) -> None:
-        layout = directory / "layout.tar"
-        write_layout(image, layout)
-        with tarfile.open(layout) as archive:
-            files = {entry.name: archive.extractfile(entry).read() for entry in archive if entry.isfile()}  # type: ignore[union-attr]
-        manifest = json.loads(files["index.json"])["manifests"][0]["digest"]
-        self._blobs = {name.removeprefix("blobs/").replace("/", ":"): content for name, content in files.items()}
-        self._slow = {layer["digest"] for layer in json.loads(self._blobs[manifest])["layers"]}
-        self._manifest = manifest
+    def __init__(self, directory: Path, delay_s: float = 0.0) -> None:
+        self._directory = directory
         self._delay_s = delay_s
+        self._blobs: dict[str, bytes] = {}
+        self._manifests: dict[str, str] = {}  # digest by `name:tag`
+        self._slow: set[str] = set()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
 
     def __enter__(self) -> Self:
@@ -36,21 +32,36 @@ class SlowRegistry:
         self._server.server_close()
 
     @property
-    def reference(self) -> str:
-        """What a pod's spec calls the image."""
-        return f"127.0.0.1:{self._server.server_port}/pulled:1"
+    def address(self) -> str:
+        """Where it serves."""
+        return f"127.0.0.1:{self._server.server_port}"
+
+    def add(self, image: Image) -> str:
+        """Serve one more image, by its name without the host; return what a pod's spec calls it here."""
+        layout = self._directory / "layout.tar"
+        write_layout(image, layout)
+        with tarfile.open(layout) as archive:
+            files = {entry.name: archive.extractfile(entry).read() for entry in archive if entry.isfile()}  # type: ignore[union-attr]
+        layout.unlink()
+        blobs = {name.removeprefix("blobs/").replace("/", ":"): content for name, content in files.items()}
+        manifest = json.loads(files["index.json"])["manifests"][0]["digest"]
+        name = image.reference.rpartition("/")[2]
+        self._slow |= {layer["digest"] for layer in json.loads(blobs[manifest])["layers"]}
+        self._blobs |= blobs
+        self._manifests[name] = manifest
+        return f"{self.address}/{name}"
 
     def _answer(self, path: str) -> tuple[str, bytes, str] | None:
-        wanted = path.rpartition("/")[2]
-        digest = self._manifest if "/manifests/" in path and not wanted.startswith("sha256:") else wanted
         if path.rstrip("/") == "/v2":
             return "application/json", b"{}", ""
+        name, kind, wanted = path.removeprefix("/v2/").rsplit("/", 2)
+        digest = self._manifests.get(f"{name}:{wanted}", wanted)
         if digest not in self._blobs:
             return None
         if digest in self._slow:
             time.sleep(self._delay_s)
-        kind = f"{OCI}.manifest.v1+json" if digest == self._manifest else "application/octet-stream"
-        return kind, self._blobs[digest], digest
+        media_type = f"{OCI}.manifest.v1+json" if kind == "manifests" else "application/octet-stream"
+        return media_type, self._blobs[digest], digest
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
         registry = self
