@@ -21,14 +21,16 @@ PULL_LIMIT_S = 120
 
 @dataclass(frozen=True, slots=True)
 class CrioRuntime:
-    """Which CRI-O. `pinns` is its helper that keeps namespaces."""
+    """Which CRI-O. `pinns` is its helper that keeps namespaces.
+
+    It runs no pause unless told to, which would get an oom_score_adj that takes CAP_SYS_RESOURCE.
+    """
 
     crio: Path
     pinns: Path
     runc: Path = Path("/usr/sbin/runc")
     conmon: Path = Path("/usr/bin/conmon")
     tells_events: bool = True  # as it comes it does not
-    keeps_pause: bool = False  # by default a pod has a pause process only where it shares its process namespace
 
     def daemon(self, directory: Path) -> "Crio":
         """Return one that has not started."""
@@ -119,7 +121,7 @@ def _configuration(here: Path, runtime: CrioRuntime, plugins: Mapping[str, Path]
     return f"""[crio]
 root = "{here}/storage"
 runroot = "{here}/run"
-storage_driver = "overlay"
+storage_driver = "vfs"
 log_dir = "{here}/logs"
 version_file = "{here}/version"
 clean_shutdown_file = "{here}/clean.shutdown"
@@ -139,7 +141,6 @@ irqbalance_config_file = "{here}/irqbalance"
 irqbalance_config_restore_file = "disable"
 hooks_dir = []
 cdi_spec_dirs = []
-drop_infra_ctr = {str(not runtime.keeps_pause).lower()}
 enable_pod_events = {str(runtime.tells_events).lower()}
 enable_criu_support = false
 default_runtime = "runc"

@@ -15,6 +15,7 @@ from pathlib import Path
 CGROUP_ROOT = Path("/sys/fs/cgroup")
 CNI_RESULTS = Path("/var/lib/cni/results")  # where libcni remembers networks, whatever the configuration says
 END_LIMIT_S = 5
+UMOUNT_LIMIT_S = 120  # an overlay writes out all that its disk has yet to write
 LAB_PREFIX = "otel-kernel-lab-"
 DAEMONS = ("containerd", "crio", "conmon")
 PARENTS_OF_PODS = re.compile(r"kubepods|kubelet|pod[0-9a-f]")
@@ -38,7 +39,7 @@ def sweep(directory: Path) -> None:
         for result in CNI_RESULTS.glob(f"*{container_id}*"):
             result.unlink(missing_ok=True)
     for mount in _mounts(directory):
-        subprocess.run(["umount", "--lazy", mount], check=False, capture_output=True, timeout=END_LIMIT_S)
+        subprocess.run(["umount", "--lazy", mount], check=False, capture_output=True, timeout=UMOUNT_LIMIT_S)
     for cgroup in cgroups:
         remove_cgroup(cgroup)
     for name in _pod_cgroups(directory):

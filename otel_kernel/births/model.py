@@ -92,8 +92,8 @@ class Unit:
     @property
     def is_held_by_files(self) -> bool:
         """Whether it may be a sandbox without a process: CRI-O runs pause only where something needs it."""
-        images = [image for process in self.processes for image in process.images]
-        return self.is_sandbox and all(image.command.tool is Tool.CNI for image in images)
+        tools = {image.command.tool for process in self.processes for image in process.images}
+        return self.is_sandbox and Tool.CNI in tools and not tools & {Tool.SHIM, Tool.RUNTIME}
 
     @property
     def has_ended(self) -> bool:

@@ -15,7 +15,7 @@ from tests.cluster.cluster import NODE, Cluster
 from tests.cluster.relay import Relay
 
 QUIET_S = 3
-LIMIT_S = 40
+LIMIT_S = 120
 
 
 @dataclass(frozen=True, slots=True)

@@ -126,6 +126,9 @@ class Kubelet:
             "fileCheckFrequency": "1s",
             "syncFrequency": "5s",
             "serializeImagePulls": False,
+            # A loop of crashes takes minutes else: 10 s, doubled up to 5 minutes (since 1.32; KEP-4603).
+            "featureGates": {"KubeletCrashLoopBackOffMax": True},
+            "crashLoopBackOff": {"maxContainerRestartPeriod": "2s"},
         }
 
 

@@ -16,6 +16,7 @@ from tests.cluster.sameness import assert_is, container_ids, uid_of
 
 pytestmark = [pytest.mark.kubernetes]
 
+RESTARTS = 6
 LONGER_S = QUIET_S + 2  # than the quiet period, which would end a birth whose spec is not known
 
 
@@ -167,6 +168,24 @@ def test_a_container_that_crashes_is_restarted_in_traces_of_its_own(cluster: Clu
     assert restart.root.name == "container restart"
     assert restart.root.resource["k8s.container.name"] == "main"
     assert restart.root.links == (birth.root.trace_id,)
+
+
+def test_a_loop_of_crashes(cluster: Cluster, observed: Observed) -> None:
+    """Each restart is a trace of its own, linked to the birth and counted as the API server counts."""
+    crashing = container("main", "/bin/sh", "-c", "sleep 0.2; exit 3")
+    pod = cluster.create(pods.pod("looping", crashing, container("other")))
+    birth, *restarts = observed.wait(uid_of(pod), 1 + RESTARTS, limit_s=240)
+    seen = cluster.api.get(cluster.pod("looping"))
+    assert birth.count("completion") == "known"
+    for number, restart in enumerate(restarts[:RESTARTS], 1):
+        assert restart.root.name == "container restart"
+        assert restart.root.resource["k8s.container.name"] == "main"
+        assert restart.root.resource["k8s.container.restart_count"] == number
+        assert restart.root.links == (birth.root.trace_id,)
+        assert restart.root.resource["k8s.pod.uid"] == uid_of(pod)
+    assert len({restart.root.resource["container.id"] for restart in restarts}) == len(restarts)
+    (status,) = [each for each in seen["status"]["containerStatuses"] if each["name"] == "main"]
+    assert status["restartCount"] >= RESTARTS
 
 
 def test_a_sandbox_made_anew_is_linked_to_the_birth(cluster: Cluster, observed: Observed) -> None:
