@@ -20,7 +20,7 @@ from otel_kernel.kernel.life import ContainerCounts
 from otel_kernel.kernel.parts import SWITCH
 from otel_kernel.kernel.ring import Ring
 
-_LOAD_TIMEOUT_S = 60
+_LOAD_TIMEOUT_S = 300  # a container that may use a tenth of a CPU compiles for minutes
 NOTHING = Counting()
 RUNTIME_DAEMON, KUBELET = 1, 2
 POD_LEVEL, BELOW_POD = 1, 2
