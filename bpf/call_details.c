@@ -162,7 +162,7 @@ int enter_drawn(struct bpf_raw_tracepoint_args *ctx) {
   if (!t) return 0;
   if (t->in_call != READ_AGAIN) {
     struct registers r;
-    bpf_probe_read_kernel(&r, sizeof(r), (void *)ctx->args[0]);
+    read_registers(&r, ctx->args[0]);
     begin_call(t, &r, tid);
   }
   u32 shape = shape_of(t->nr);
@@ -278,7 +278,7 @@ int wait_record(struct bpf_raw_tracepoint_args *ctx) {
   struct record *r = new_record(WAIT);
   if (!p || !t || !r) return 0;
   struct registers g;
-  bpf_probe_read_kernel(&g, sizeof(g), (void *)ctx->args[0]);
+  read_registers(&g, ctx->args[0]);
   r->start_ns = t->entered_ns;
   r->process_start_ns = p->start_ns;
   r->return_value = ctx->args[1];
@@ -309,7 +309,7 @@ int write_record(struct bpf_raw_tracepoint_args *ctx) {
   struct record *r = new_record(CGROUP_WRITE);
   if (!p || !r) return 0;
   struct registers g;
-  bpf_probe_read_kernel(&g, sizeof(g), (void *)ctx->args[0]);
+  read_registers(&g, ctx->args[0]);
   r->process_start_ns = p->start_ns;
   r->role = p->role;
   r->return_value = ctx->args[1];

@@ -68,7 +68,7 @@ int on_sys_enter(struct bpf_raw_tracepoint_args *ctx) {
 
 static __always_inline u64 first_argument(struct bpf_raw_tracepoint_args *ctx) {
   struct registers r;
-  bpf_probe_read_kernel(&r, sizeof(r), (void *)ctx->args[0]);
+  read_registers(&r, ctx->args[0]);
   return ARG0(&r);
 }
 
@@ -80,7 +80,7 @@ static __always_inline int exit_of_daemon(struct bpf_raw_tracepoint_args *ctx, u
     return 0;
   }
   struct registers r;
-  bpf_probe_read_kernel(&r, sizeof(r), (void *)ctx->args[0]);
+  read_registers(&r, ctx->args[0]);
   if (shape_of(SYSCALL_NR(&r)) != WRITE || (s64)ctx->args[1] <= 0 || is_compat(SYSCALL_NR(&r))) return 0;
   if (!is_cgroup_file(file_of(ARG0(&r)))) return 0;
   tails.call(ctx, TAIL_WRITE);
@@ -102,7 +102,7 @@ static __always_inline void count_result(struct bpf_raw_tracepoint_args *ctx, st
 // A call that seccomp refused, which comes before the sys_enter tracepoint (kernel/entry/common.c: syscall_trace_enter).
 static __always_inline int exit_of_refused(struct bpf_raw_tracepoint_args *ctx, struct process *p, struct thread *t) {
   struct registers r;
-  bpf_probe_read_kernel(&r, sizeof(r), (void *)ctx->args[0]);
+  read_registers(&r, ctx->args[0]);
   u64 nr = SYSCALL_NR(&r);
   __sync_fetch_and_add(&p->syscalls, 1);
   count_birth_call(own_task());

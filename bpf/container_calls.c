@@ -131,7 +131,7 @@ static __always_inline void note_return(struct bpf_raw_tracepoint_args *ctx, u32
   u32 slot = own_slot(self);
   if (slot == NO_SLOT) return;
   struct registers r;
-  bpf_probe_read_kernel(&r, sizeof(r), (void *)ctx->args[0]);
+  read_registers(&r, ctx->args[0]);
   s64 result = ctx->args[1];
   bool is_32_bit = own_call_is_compat(self);
   struct call_kind *kind = kind_of(SYSCALL_NR(&r), is_32_bit);

@@ -12,9 +12,13 @@ struct registers {
 #define ARG5(r) ((r)->r9)
 #define COMPAT_ARG0(r) ((u64)(u32)(r)->bx)
 #define COMPAT_ARG1(r) ((u64)(u32)(r)->cx)
+
+static __always_inline void read_registers(struct registers *r, u64 from) {
+  bpf_probe_read_kernel(r, sizeof(*r), (void *)from);
+}
 #elif defined(TARGET_aarch64)
 struct registers {
-  u64 x[31], sp, pc, pstate, orig_x0, syscallno;
+  u64 x[6], orig_x0, syscallno;
 };
 #define SYSCALL_NR(r) ((u64)(u32)(r)->syscallno)
 #define ARG0(r) ((r)->orig_x0)
@@ -25,6 +29,12 @@ struct registers {
 #define ARG5(r) ((r)->x[5])
 #define COMPAT_ARG0(r) ARG0(r)
 #define COMPAT_ARG1(r) ARG1(r)
+
+// Only what is of use: all 36 words, twice in one program, do not fit on BPF's stack of 512 bytes. Between them are x6 to x30, sp, pc and pstate.
+static __always_inline void read_registers(struct registers *r, u64 from) {
+  bpf_probe_read_kernel(r->x, sizeof(r->x), (void *)from);
+  bpf_probe_read_kernel(&r->orig_x0, 2 * sizeof(u64), (void *)from + 34 * sizeof(u64));
+}
 #else
 #error "no register layout for this architecture"
 #endif
