@@ -8,9 +8,9 @@ from pathlib import Path
 
 from demo.images import PAUSE, Image, write_layout
 
-START_LIMIT_S = 30
+START_LIMIT_S = 180
 STOP_LIMIT_S = 10
-IMPORT_LIMIT_S = 60
+IMPORT_LIMIT_S = 300
 OLD_FORMAT = 2  # of config.toml, until containerd 1.7
 UNWANTED = ("blockfile", "btrfs", "devmapper", "erofs", "zfs")  # snapshotters that look for what is not here
 
@@ -25,6 +25,7 @@ class Runtime:
     runc: Path = Path("/usr/sbin/runc")
     handlers: Mapping[str, Path] = field(default_factory=dict)
     snapshotter: str = "native"
+    systemd_cgroups: bool = False  # the runtime asks systemd for cgroups, which must be the first process then
 
     def daemon(self, directory: Path) -> "Containerd":
         """Return one that has not started."""
@@ -143,5 +144,6 @@ def _runtime_section(plugin: str, directory: Path, runtime: Runtime, plugins: Ma
 [plugins."{plugin}".containerd.runtimes."{name}".options]
   BinaryName = "{binary}"
   Root = "{directory}/runc"
+  SystemdCgroup = {str(runtime.systemd_cgroups).lower()}
 """
     return text

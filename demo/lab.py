@@ -19,8 +19,8 @@ from demo.leftovers import LAB_PREFIX, make_pod_cgroup, remove_pod_cgroup, sweep
 from demo.network import Plugins, RefusedNetwork, Subnet
 from demo.pod import Container, Pod
 
-READY_LIMIT_S = 30
-EXIT_LIMIT_S = 60
+READY_LIMIT_S = 180
+EXIT_LIMIT_S = 180
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,7 @@ class Pod:
     attempt: int = 0
     host_network: bool = False
     host_pid: bool = False
+    host_users: bool = True
     cgroup_parent: str = ""
     runtime_handler: str = ""
 

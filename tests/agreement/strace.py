@@ -9,8 +9,8 @@ from typing import Self
 
 from tests.agreement.strace_log import Log, read_log
 
-ATTACH_LIMIT_S = 60
-END_LIMIT_S = 60
+ATTACH_LIMIT_S = 300
+END_LIMIT_S = 300
 # -y: descriptors' paths, -v: environments, -s: whole strings; host ids beside those of other PID namespaces.
 COMMAND = ("nice", "-n", "-10", "strace")  # every call of a birth waits for it twice
 OPTIONS = ("-f", "-ttt", "-y", "-v", "-s", "8192", "--decode-pids=pidns")

@@ -18,6 +18,7 @@ def main() -> int:
     parser.add_argument(
         "--exchange", type=Path, help=f"a directory that the command sees at {virtual_machine.EXCHANGE}"
     )
+    parser.add_argument("--systemd", action="store_true", help="as the first process")
     parser.add_argument("command", nargs="+", help="run in this directory; what it writes elsewhere is forgotten")
     arguments = parser.parse_args()
     began = time.monotonic()
@@ -25,7 +26,8 @@ def main() -> int:
         arguments.exchange.mkdir(exist_ok=True)
     exchange = arguments.exchange or Path(tempfile.mkdtemp(prefix="otel-kernel-vm-"))
     chosen = kernel(arguments.series)
-    status = virtual_machine.run(chosen, arguments.command, exchange.resolve(), arguments.limit)
+    machine = virtual_machine.Machine(chosen, "systemd" if arguments.systemd else "own", arguments.limit)
+    status = virtual_machine.run(machine, arguments.command, exchange.resolve())
     sys.stdout.write((exchange / "console").read_text(errors="replace"))
     sys.stderr.write(f"{chosen.release}: exit status {status} in {time.monotonic() - began:.0f} s\n")
     return status
