@@ -1,6 +1,6 @@
 # Every target says what it does and how long it took.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench
+.PHONY: help setup demo test test-kernels check bench
 .NOTPARALLEL:
 SHELL := /bin/bash
 
@@ -15,7 +15,7 @@ define timed
 endef
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: ## make .venv with everything needed; installs only what is absent (a minute the first time, then a second)
 	@scripts/prepare-environment
@@ -26,6 +26,11 @@ demo: setup ## bear a real pod and draw its birth (root; half a minute); BACKEND
 test: setup ## all tests; without root, containerd or Go those that need them skip and say so (minutes)
 	@printf '== tests\n'
 	@$(BIN)/python -m pytest
+
+test-kernels: setup ## a part of the tests under Debian's 6.1 and 6.12, emulated (root; half an hour); docs/support.md gets its result
+	@scripts/prepare-environment --kernels
+	@printf '== tests under other kernels\n'
+	@$(BIN)/python -m pytest tests/kernels/matrix.py
 
 check: setup ## style, types, layers, formatting of the C (half a minute)
 	$(call timed,ruff: rules,$(BIN)/ruff check)

@@ -22,6 +22,7 @@ RUNS: Mapping[str, Run] = {
     "pure cgroup v2": Run(
         init="own",
         cases=(
+            f"{HERE}/pure_v2.py::test_check",
             f"{BIRTHS}/test_pods.py::test_a_pod_of_one_container",
             f"{BIRTHS}/test_agreement.py::test_agreement_with_debians_runtime[1]",
             f"{BIRTHS}/test_agreement.py::test_agreement_with_runc_1_5",

@@ -1,5 +1,6 @@
 """What this machine's own kernel or its cgroups refuse: run only in a machine of ours (see chosen.py)."""
 
+import json
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from demo.agent import PROGRAM
 from demo.containerd import Runtime
 from demo.go_builds import containerd_2
 from demo.lab import Lab
@@ -28,6 +30,16 @@ def disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setattr(tempfile, "tempdir", str(directory))
     yield directory
     subprocess.run(["umount", directory], check=True, timeout=60)
+
+
+def test_check() -> None:
+    """Every program is accepted and attached, and nothing that the kernel side tells of is missing."""
+    done = subprocess.run([PROGRAM, "check", "--json"], capture_output=True, text=True, check=False, timeout=400)
+    told = json.loads(done.stdout)
+    assert (done.returncode, told["reason"]) == (0, "")
+    assert {point: state for point, state in told["attached"].items() if state != "attached"} == {}
+    absent = {each["signal"] for each in told["signals"] if each["how"] == "not here"}
+    assert absent <= {"identity: CRI", "identity: Kubernetes", "otel_kernel.pod.condition"}
 
 
 def test_agreement_with_crun(tmp_path: Path) -> None:
