@@ -18,7 +18,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from otel_kernel.kernel import bpf, btf, compiled, drop_types, headers, parts, syscalls
+from otel_kernel.kernel import bpf, btf, compiled, drop_types, headers, needs, parts, syscalls
 
 # Function in bpf/ -> raw tracepoint it is for, or the index of its tail call; None: the agent runs it itself.
 Programs = dict[str, str | int | None]
@@ -77,6 +77,7 @@ def load(definitions: dict[str, int], cache: Path) -> tuple[dict[str, Any], list
     Returns the manifest and the descriptors: programs in PROGRAMS' order, then maps in MAPS' order, each followed by
     those of drops when these were asked for and can be had.
     """
+    needs.check()
     types = btf.KernelTypes()
     definitions, uncounted = parts.with_offsets(types, definitions)
     try:
