@@ -26,6 +26,7 @@ from benchmarks import (
     start_to_ready,
     switch_cost,
     syscall_cost,
+    throttle_cost,
     throughput,
 )
 from benchmarks.results import Result
@@ -48,6 +49,7 @@ BENCHMARKS = [
         syscall_cost,
         switch_cost,
         drop_cost,
+        throttle_cost,
         start_to_ready,
         births_memory,
         node_cost,

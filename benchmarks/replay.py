@@ -12,7 +12,7 @@ from typing import Any, TypeGuard
 from benchmarks.packing import Record
 from otel_kernel.births import arguments, recording
 from otel_kernel.births.facts import ContainerFacts, PodEvents, PodFacts
-from otel_kernel.kernel.events import Exec, Loss
+from otel_kernel.kernel.events import Exec, Loss, Throttled
 
 RECORDINGS = Path(__file__).resolve().parent.parent / "tests" / "births" / "recordings"
 _ID = re.compile(r"[0-9a-f]{64}|[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
@@ -45,7 +45,9 @@ class Original:
     def copy(self, number: int) -> Copy:
         """Return one birth that differs from all of other numbers in every id, process and time."""
         told = [recording.decode(json.dumps(_changed(line, number))) for line in self._lines]
-        events = [each for each in told if not isinstance(each, ContainerFacts | PodFacts | PodEvents | Loss)]
+        events = [
+            each for each in told if not isinstance(each, ContainerFacts | PodFacts | PodEvents | Throttled | Loss)
+        ]
         facts = {each.container_id: each for each in told if _is_of_bundle(each)}
         found = [(facts[container_id], bundle) for container_id, bundle in _bundles(events) if container_id in facts]
         uid = next(each.pod_uid for each in facts.values() if each.pod_uid)

@@ -12,7 +12,7 @@ from otel_kernel.births.assembly import Assembly, AssemblySettings
 from otel_kernel.births.trace import Trace
 from otel_kernel.kernel import records, syscalls
 from otel_kernel.kernel.clock import unix_offset_ns
-from otel_kernel.kernel.events import Call, Event, Wait
+from otel_kernel.kernel.events import Call, Event, Throttled, Wait
 from otel_kernel.pods.identity import Identifier
 from otel_kernel.telemetry.encode import Host, encode
 
@@ -104,7 +104,7 @@ def _clock(spent: dict[str, float]) -> Generator[None, str, None]:
 
 
 def _last_ns(events: Sequence[Event]) -> int:
-    return max(event.end_ns if isinstance(event, Call | Wait) else event.ns for event in events)
+    return max(event.end_ns if isinstance(event, Call | Throttled | Wait) else event.ns for event in events)
 
 
 def _result(seconds: Sequence[dict[str, float]], events: int, names: Sequence[str]) -> Result:

@@ -15,6 +15,7 @@
 #include "include/process.h"
 #include "include/slot.h"
 #include "include/life.h"
+#include "include/throttling.h"
 
 // The compiler is the longest part of a start, so two of them share the work: each makes one half of the programs.
 #ifdef CALLS_HALF
@@ -29,5 +30,7 @@
 #include "exec.c"
 #include "daemons.c"
 #include "cgroups.c"
+#include "throttling.c"
+#include "functions.c"
 #include "drops.c"
 #endif

@@ -54,6 +54,7 @@ int on_cgroup_mkdir(struct bpf_raw_tracepoint_args *ctx) {
     level = 2;
     wake = *above == 1;
     give_slot(id, parent_id, wake);
+    if (wake) begin_throttling(id);
   } else {
     struct record *r = new_record(CGROUP_MKDIR);
     struct cursor *cursor = new_cursor();
@@ -61,6 +62,7 @@ int on_cgroup_mkdir(struct bpf_raw_tracepoint_args *ctx) {
     __builtin_memset(r->payload, 0, NAME_MAX_READ);
     bpf_probe_read_kernel_str(r->payload, NAME_MAX_READ, (void *)read64(read64(cgroup + CGROUP_KN) + KERNFS_NODE_NAME));
     if (is_pod_name(r->payload, cursor)) level = 1;
+    if (level) begin_throttling(id);
   }
   if (!level) return 0;
   if (pod_cgroups.update(&id, &level)) COUNT(lost_processes);
@@ -77,6 +79,7 @@ int on_cgroup_rmdir(struct bpf_raw_tracepoint_args *ctx) {
   if (!pod_cgroups.lookup(&id)) return 0;
   pod_cgroups.delete(&id);
   end_network(id);
+  end_throttling(id);
   report_cgroup(CGROUP_RMDIR, id, (const char *)ctx->args[1], 0, false);
   return 0;
 }

@@ -9,16 +9,17 @@ from typing import Literal
 from otel_kernel import ebpf, host_files
 from otel_kernel.health import Health
 from otel_kernel.kernel.drops import TRACEPOINT
-from otel_kernel.kernel.parts import SWITCH
+from otel_kernel.kernel.parts import FUNCTIONS, SWITCH, THROTTLING
 from otel_kernel.kernel.probes import Loading, Probes, ProbesError
 from otel_kernel.metrics import availability
 from otel_kernel.metrics.availability import Lack
 from otel_kernel.metrics.catalogue import ROWS, Event, Metric, Source
 from otel_kernel.metrics.drop_source import DropSource
-from otel_kernel.metrics.ebpf_rows import DROPS
+from otel_kernel.metrics.ebpf_rows import DROPS, THROTTLED
+from otel_kernel.metrics.ebpf_rows import FUNCTIONS as FUNCTION_ROWS
 from otel_kernel.metrics.node_rows import PROGRAMS
 from otel_kernel.metrics.row import BPF
-from otel_kernel.node import cgroupfs, procfs
+from otel_kernel.node import cgroupfs, controllers, procfs
 from otel_kernel.pod_sources import runtime_sockets
 from otel_kernel.pods import cgroup_path, kube_client
 from otel_kernel.settings import Settings
@@ -63,6 +64,8 @@ class Attempt:
     no_drops: str = ""  # why dropped packets are not counted
     no_statistics: str = ""  # why the kernel does not tell of its runs
     no_counts: dict[str, str] = field(default_factory=dict)  # group of metrics -> why eBPF counts nothing of it
+    no_functions: str = ""  # why calls of kernel functions are not
+    no_throttling: str = ""  # why the intervals are not told in which a CPU limit stops somebody
 
 
 def check(settings: Settings, *, as_json: bool) -> int:
@@ -102,7 +105,7 @@ def try_probes(settings: Settings) -> Attempt:
 
 def nothing(reason: str) -> Attempt:
     """Return what becomes of probes that cannot be loaded."""
-    return Attempt(reason, {}, {}, reason, reason, dict.fromkeys(COUNTED, reason))
+    return Attempt(reason, {}, {}, reason, reason, dict.fromkeys(COUNTED, reason), reason, reason)
 
 
 def attach(probes: Probes, settings: Settings) -> Attempt:
@@ -119,12 +122,36 @@ def attach(probes: Probes, settings: Settings) -> Attempt:
     probes.count_switches()
     if probes.counting.sched:
         attached[SWITCH] = "attached"
+    probes.watch_throttling()
+    attached |= dict.fromkeys(probes.throttles.attached if probes.throttles else (), "attached")
+    probes.watch_functions()
+    # What stands in the way of one function stands in all others' way, whether they were asked for or not.
+    no_functions = probes.not_counted.get(FUNCTIONS, probes.not_counted.get(THROTTLING, ""))
+    no_throttling = probes.not_counted.get(THROTTLING, "") or cpu_of_v1(settings)
     no_statistics = refusal(probes.enable_run_statistics)
     no_counts = {
         group: probes.not_counted.get(part, "") or ("" if group in settings.metrics.groups else left_out(group))
         for group, part in COUNTED.items()
     }
-    return Attempt("; ".join(failed), attached, probes.memory_bytes(), no_drops, no_statistics, no_counts)
+    return Attempt(
+        "; ".join(failed),
+        attached,
+        probes.memory_bytes(),
+        no_drops,
+        no_statistics,
+        no_counts,
+        no_functions,
+        no_throttling,
+    )
+
+
+def cpu_of_v1(settings: Settings) -> str:
+    """Return why nobody can tell whose CPU limit it was, empty where that can be told."""
+    try:
+        at = controllers.find(settings.observation.cgroup_root)
+    except OSError:
+        return ""  # said elsewhere
+    return ebpf.V1_CPU if at.cpu_v1 else ""
 
 
 def left_out(group: str) -> str:
@@ -161,6 +188,7 @@ def judge(attempt: Attempt, hierarchy: cgroupfs.Hierarchy | None, cgroup_reason:
     return [
         births,
         Signal("calls, waits and counts in births", births.how, births.why, births.enable),
+        throttled_spans(attempt, births),
         Signal("births without eBPF", fallback, cgroup_reason, "" if hierarchy else "mount a cgroup hierarchy"),
         Signal("identity: cgroup path, OCI bundle", "files" if hierarchy else "not here", cgroup_reason),
         Signal("identity: CNI", births.how, births.why, births.enable),
@@ -175,6 +203,14 @@ def processes(settings: Settings, hierarchy: cgroupfs.Hierarchy | None, attempt:
     why, enable = ("; ".join(parts) for parts in zip(*hidden, strict=True)) if hidden else ("", "")
     how: How = "files" if host_files.OUTSIDE not in why else "not here" if attempt.reason else "eBPF"
     yield Signal("processes of the node", how, why, enable)
+
+
+def throttled_spans(attempt: Attempt, births: Signal) -> Signal:
+    """Return whether a birth that its own CPU limit slows down says when."""
+    name, reason = "throttled intervals in births", attempt.no_throttling
+    if births.why or not reason:
+        return Signal(name, births.how, births.why, births.enable)
+    return Signal(name, "not here", reason, ebpf.remedy(reason))
 
 
 def runtime(settings: Settings) -> tuple[How, str, str]:
@@ -223,6 +259,10 @@ def _lack(row: Metric | Event, attempt: Attempt, settings: Settings) -> Lack:
         return Lack() if how == "asked" else Lack(why, enable)
     if row in DROPS:
         reason = attempt.no_drops
+    elif row in THROTTLED:
+        reason = attempt.no_throttling
+    elif row in FUNCTION_ROWS:
+        reason = attempt.no_functions
     elif row in PROGRAMS:
         reason = attempt.no_statistics
     elif row.source == "ebpf":

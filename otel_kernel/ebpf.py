@@ -7,8 +7,8 @@ from pathlib import Path
 
 from otel_kernel.declaration import SettingsError
 from otel_kernel.host_files import HostFiles
-from otel_kernel.kernel import syscalls
-from otel_kernel.kernel.counting import TIMED_MAX, Counting
+from otel_kernel.kernel import functions, syscalls
+from otel_kernel.kernel.counting import FUNCTIONS_MAX, TIMED_MAX, Counting
 from otel_kernel.kernel.probes import Loading, Probes, ProbesError, Sizes
 from otel_kernel.metrics.ebpf_rows import SYSCALL_NAMES
 from otel_kernel.node import cgroupfs
@@ -16,6 +16,7 @@ from otel_kernel.settings import Settings
 
 log = logging.getLogger(__name__)
 
+V1_CPU = "the cpu controller is cgroup v1's: the kernel side cannot tell whose limit it was"
 V1_ONLY = "the host has cgroup v1 only: the kernel side cannot tell a task's pod"
 REMEDIES = {
     "not root": "run as root, in a container as a privileged one",
@@ -28,6 +29,9 @@ REMEDIES = {
     "func bpf_probe_read_kernel": "boot without lockdown=confidentiality",
     "BTF": "a kernel with CONFIG_DEBUG_INFO_BTF",
     "OTEL_KERNEL_METRICS leaves out": "OTEL_KERNEL_METRICS with that group",
+    "cannot be watched: fentry": "a kernel with CONFIG_KPROBES, or one that allows fentry (CONFIG_DYNAMIC_FTRACE)",
+    "struct cfs_rq has no member": "a kernel with CONFIG_CFS_BANDWIDTH",
+    V1_CPU: "the cpu controller in the cgroup v2 hierarchy",
     "sched_info": "a kernel with CONFIG_SCHED_INFO (CONFIG_TASK_DELAY_ACCT)",
     "network namespace may not be opened": "the host's PID namespace, and CAP_SYS_PTRACE",
     "Operation not permitted": "a privileged container; kernel lockdown must not be `confidentiality`",
@@ -65,6 +69,7 @@ def counting(settings: Settings, groups: frozenset[str]) -> Counting:
     if table:
         _refuse_unknown("OTEL_KERNEL_SYSCALL_NAMES", metrics.syscall_names, table)
         _refuse_unknown("OTEL_KERNEL_SYSCALL_DURATION", metrics.syscall_duration, table)
+    _refuse_functions(metrics.functions)
     if len(metrics.syscall_duration) > TIMED_MAX:
         names = ",".join(metrics.syscall_duration)
         raise SettingsError(f"OTEL_KERNEL_SYSCALL_DURATION='{names}' is not allowed: at most {TIMED_MAX} names")
@@ -78,6 +83,9 @@ def counting(settings: Settings, groups: frozenset[str]) -> Counting:
         errors=of_calls and metrics.syscall_errors,
         durations=metrics.syscall_duration if of_calls else (),
         open_paths=metrics.open_paths and "files" in groups,
+        functions=metrics.functions if of_calls else (),
+        throttling=True,
+        throttled_durations="cpu" in groups,
     )
 
 
@@ -86,6 +94,14 @@ def _refuse_unknown(variable: str, names: tuple[str, ...] | str | None, table: M
         if name not in table:
             machine = os.uname().machine
             raise SettingsError(f"{variable}='{name}' is not allowed: {machine} has no system call of that name")
+
+
+def _refuse_functions(names: tuple[str, ...]) -> None:
+    if len(names) > FUNCTIONS_MAX:
+        chosen = ",".join(names)
+        raise SettingsError(f"OTEL_KERNEL_FUNCTIONS='{chosen}' is not allowed: at most {FUNCTIONS_MAX} functions")
+    for name, reason in functions.refused(names).items():
+        raise SettingsError(f"OTEL_KERNEL_FUNCTIONS='{name}' is not allowed: {reason}")
 
 
 def finish(loading: Loading | str, files: HostFiles, *, run_statistics: bool = False) -> Probes:

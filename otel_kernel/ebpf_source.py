@@ -14,13 +14,14 @@ from otel_kernel.health import Counter, Health
 from otel_kernel.host_files import HostFiles
 from otel_kernel.kernel.clock import boot_ns, unix_offset_ns
 from otel_kernel.kernel.events import Call, CgroupChange, Event, Exec, Loss
-from otel_kernel.kernel.parts import WORDS
+from otel_kernel.kernel.parts import THROTTLING, WORDS
 from otel_kernel.kernel.probes import BELOW_POD, KUBELET, POD_LEVEL, RUNTIME_DAEMON, Probes, ProbesError
 from otel_kernel.metrics.agent_row import SourceFigures
 from otel_kernel.metrics.drop_source import DropSource
 from otel_kernel.metrics.identity_lags import IdentityLags
 from otel_kernel.metrics.life_source import LifeSource
 from otel_kernel.metrics.samples import Source as Meter
+from otel_kernel.metrics.throttle_source import ThrottleSource
 from otel_kernel.node import cgroupfs, pid_namespace, procfs
 from otel_kernel.node.watch import CgroupSeen
 from otel_kernel.pods import cgroup_path, existing, oci_bundle
@@ -73,6 +74,8 @@ class EbpfSource:
             self._probes.name_daemons(names | {procfs.KUBELET: KUBELET})
             attach(self._probes)
             self._probes.count_switches()
+            self._probes.watch_throttling()
+            self._probes.watch_functions()
             self._attached_ns = boot_ns()
             words = self._begin(settings)
         except (ProbesError, OSError):
@@ -80,6 +83,7 @@ class EbpfSource:
             raise
         self._meters += self._drop_source()
         self._meters += self._life_source()
+        self._meters += self._throttle_source()
         return words
 
     def _begin(self, settings: AssemblySettings) -> str:
@@ -107,9 +111,16 @@ class EbpfSource:
     def _life_source(self) -> Iterator[Meter]:
         """Yield what measures what containers do; births do without it."""
         for part, why_not in self._probes.not_counted.items():
-            log.warning("not counted of containers: %s: %s", WORDS[part], why_not)
+            # Many kernels have neither fentry nor kprobes: that is no fault, and `otel-kernel check` says it.
+            level = logging.DEBUG if part == THROTTLING else logging.WARNING
+            log.log(level, "not counted of containers: %s: %s", WORDS[part], why_not)
         if self._probes.containers:
             yield LifeSource(self._probes.containers, self._probes.counting, self._attached_ns, self._health)
+
+    def _throttle_source(self) -> Iterator[Meter]:
+        """Yield what measures throttled intervals, where it works."""
+        if self._probes.throttles and self._probes.counting.throttled_durations:
+            yield ThrottleSource(self._probes.throttles, self._attached_ns, self._health)
 
     def _learn_pods(self) -> int:
         pods = set()

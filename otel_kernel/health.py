@@ -24,6 +24,8 @@ class Counter(Enum):
     WAITS_UNCOUNTED = "times a thread had no room to remember since when it waits: that wait is in no histogram"
     DURATIONS_UNCOUNTED = "system calls to be timed for which there was no room: their duration is in no histogram"
     ENDINGS_UNREAD = "containers whose cgroup was gone before their last values were read"
+    THROTTLES_UNCOUNTED = "throttled intervals of containers and pods for which the kernel side had no room"
+    THROTTLES_MISSED = "throttled intervals that the kernel did not let a program see: in no histogram"
     STRINGS_UNREAD = "paths and arguments that were readable neither at entry nor at exit of their call"
     WATCHES_LOST = "times the kernel dropped notices of changed directories, after which they were read anew"
 

@@ -162,6 +162,12 @@ class Metrics:
         "",
         "system calls whose durations are measured, at most 16",
     )
+    functions: tuple[str, ...] = setting(
+        "OTEL_KERNEL_FUNCTIONS",
+        list_of(values.FUNCTION),
+        "",
+        "functions of the kernel whose calls and durations are measured, at most 16, where it lets them be probed",
+    )
     open_paths: bool = setting("OTEL_KERNEL_OPEN_PATHS", values.ON_OFF, "off", "the most opened path prefixes")
     bpf_stats: bool = setting(
         "OTEL_KERNEL_BPF_STATS", values.ON_OFF, "off", "the kernel's run count and time of each program"

@@ -186,6 +186,7 @@ SECRET_PAIRS = Kind("key=value,key=value with percent-encoded values", _pairs, s
 PAIRS = Kind("key=value,key=value with percent-encoded values", _pairs)
 EXECUTABLE = _matching(r"[^\x00-\x20\x7f/,]{1,255}", "the name of an executable, without directories")
 SYSCALL = _matching(r"[a-z_][a-z0-9_]{0,31}", "the name of a system call")
+FUNCTION = _matching(r"[A-Za-z_][A-Za-z0-9_]{0,127}", "the name of one function of the kernel, no wildcards")
 KUBERNETES_KEY = _matching(
     r"([a-z0-9.-]{1,253}/)?[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?", "the key of a label or annotation"
 )

@@ -40,6 +40,24 @@ static __always_inline u32 wait_bucket(u64 ns) {
 BPF_ARRAY(ended, u64, 1024); // processes, by their id: who ended last
 #endif
 
+#ifdef FUNCTIONS
+struct function_calls {
+  u64 calls;
+  u64 sum_ns;
+  u64 counts[WAIT_BOUNDS + 1];
+};
+
+struct function_begun {
+  u64 since_ns;
+  u32 row;
+  u32 depth; // further calls of itself that have not returned
+};
+
+BPF_F_TABLE("array", u32, struct function_calls, function_calls, SLOTS_MAX *FUNCTIONS, BPF_F_MMAPABLE);
+// By thread and function. Some functions never return: the least used make room.
+BPF_TABLE("lru_hash", u64, struct function_begun, function_begun, BEGUN_MAX);
+#endif
+
 #ifdef COUNT_SCHED
 // What a thread's counters were when it last left a CPU.
 struct run {

@@ -30,7 +30,7 @@
 
 #define NAMESPACES 8
 
-enum kind { FORK = 1, EXEC, END, CALL, WAIT, CGROUP_MKDIR, CGROUP_RMDIR, CGROUP_ATTACH, CGROUP_WRITE };
+enum kind { FORK = 1, EXEC, END, CALL, WAIT, CGROUP_MKDIR, CGROUP_RMDIR, CGROUP_ATTACH, CGROUP_WRITE, THROTTLED };
 enum role { CANDIDATE = 1, LINEAGE, DAEMON, RUNNING };
 enum decision { INHERITED = 0, SHIM_START, RUNTIME, CNI_ADD, VOLUMES, ENTRY_POINT };
 enum ending { EXITED = 1, ENTERED, HANDED_OVER, NOT_BIRTH };
@@ -48,7 +48,7 @@ struct record {
   u64 process_start_ns;
   u64 parent_start_ns;
   s64 return_value;
-  u64 arguments[6]; // END: syscalls, threads, openat, openat_errors, cgroup_writes, exit status
+  u64 arguments[6]; // END: syscalls, threads, openat, openat_errors, cgroup_writes, exit status; THROTTLED: CPU, number
   u64 cgroup_id;
   u32 kind;
   u32 nr;

@@ -12,6 +12,7 @@ struct registers {
 #define ARG5(r) ((r)->r9)
 #define COMPAT_ARG0(r) ((u64)(u32)(r)->bx)
 #define COMPAT_ARG1(r) ((u64)(u32)(r)->cx)
+#define FIRST_ARGUMENT 14 // of a function, among the kernel's words
 
 static __always_inline void read_registers(struct registers *r, u64 from) {
   bpf_probe_read_kernel(r, sizeof(*r), (void *)from);
@@ -29,6 +30,7 @@ struct registers {
 #define ARG5(r) ((r)->x[5])
 #define COMPAT_ARG0(r) ARG0(r)
 #define COMPAT_ARG1(r) ARG1(r)
+#define FIRST_ARGUMENT 0
 
 // Only what is of use: all 36 words, twice in one program, do not fit on BPF's stack of 512 bytes. Between them are x6 to x30, sp, pc and pstate.
 static __always_inline void read_registers(struct registers *r, u64 from) {

@@ -16,7 +16,19 @@ from otel_kernel.births.open_births import OpenBirths
 from otel_kernel.births.ownership import Ownership
 from otel_kernel.births.register import PodRegister
 from otel_kernel.births.trace import SpanLink, Trace
-from otel_kernel.kernel.events import Call, CgroupChange, CgroupWrite, End, Event, Exec, Fork, Loss, Role, Wait
+from otel_kernel.kernel.events import (
+    Call,
+    CgroupChange,
+    CgroupWrite,
+    End,
+    Event,
+    Exec,
+    Fork,
+    Loss,
+    Role,
+    Throttled,
+    Wait,
+)
 
 __all__ = ["Assembly", "AssemblySettings", "Counters"]
 
@@ -65,6 +77,7 @@ class Assembly:
             End: self._end,
             CgroupChange: self._cgroup_change,
             CgroupWrite: self._cgroup_write,
+            Throttled: self._throttled,
             Loss: self._note_loss,
             ContainerFacts: self._facts,
             PodFacts: self._pod_facts,
@@ -147,6 +160,18 @@ class Assembly:
 
     def _cgroup_write(self, event: CgroupWrite) -> None:
         self._ownership.take(event, None)
+
+    def _throttled(self, event: Throttled) -> None:
+        """An interval after the birth is no part of it: the metrics have it."""
+        pod_uid, container_id = self._known.in_cgroup(event.cgroup_id)
+        if container_id is not None:
+            unit = self._units.get(container_id)
+            if unit is not None:
+                unit.throttled.append(event)
+            return
+        pod = self._pods.find(pod_uid, None) if pod_uid is not None else None
+        if pod is not None and pod.birth is not None:
+            pod.birth.throttled.append(event)
 
     def _note_loss(self, event: Loss) -> None:
         self._loss = event

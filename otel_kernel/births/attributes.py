@@ -1,12 +1,14 @@
 """The attributes of calls, waits and processes (design section 3; semantic conventions 1.44 where they have a name)."""
 
+from collections.abc import Sequence
+
 from otel_kernel.births import flags, status
 from otel_kernel.births.arguments import redacted
 from otel_kernel.births.assembly_settings import Arguments
 from otel_kernel.births.identity import Identity
 from otel_kernel.births.process import Process
 from otel_kernel.births.trace import Value
-from otel_kernel.kernel.events import Call, Wait
+from otel_kernel.kernel.events import THROTTLED_TOLD, Call, Throttled, Wait
 
 Bag = dict[str, Value]
 
@@ -83,6 +85,26 @@ def of_wait(wait: Wait) -> Bag:
     if wait.path is not None:
         bag["file.path"] = text(wait.path)
     return bag
+
+
+def of_throttled(interval: Throttled) -> Bag:
+    """Return the attributes of an interval without CPU time; its whole length, of which the span may be a part."""
+    return {
+        "otel_kernel.level": "wait",
+        "otel_kernel.throttled.time": (interval.end_ns - interval.start_ns) / 1e9,
+        "cpu.logical_number": interval.cpu,
+    }
+
+
+def of_throttled_intervals(intervals: Sequence[Throttled]) -> Bag:
+    """Return how often and how long a unit or a pod had no CPU time, summed over CPUs, while it was born."""
+    told: Bag = {
+        "otel_kernel.throttled.intervals": len(intervals),
+        "otel_kernel.throttled.time": sum(each.end_ns - each.start_ns for each in intervals) / 1e9,
+    }
+    if any(each.number + 1 >= THROTTLED_TOLD for each in intervals):
+        told["otel_kernel.throttled.truncated"] = True  # further ones are not told one by one
+    return told
 
 
 def of_processes(stages: list[Process], arguments: Arguments) -> Bag:

@@ -10,7 +10,7 @@ from otel_kernel.births.facts import Condition, PodEvents, PodFacts
 from otel_kernel.births.identity import Identity
 from otel_kernel.births.process import Process
 from otel_kernel.births.trace import SpanLink
-from otel_kernel.kernel.events import Call, End, Loss
+from otel_kernel.kernel.events import Call, End, Loss, Throttled
 
 NO_LOSS = Loss(0, 0, 0)
 
@@ -50,6 +50,7 @@ class Unit:
     processes: list[Process] = field(default_factory=list)
     daemon_calls: list[Call] = field(default_factory=list)
     daemon_cgroup_writes: int = 0
+    throttled: list[Throttled] = field(default_factory=list)
     late: int = 0  # records of processes whose end had been told
     records: int = 0
     dropped: int = 0  # calls and waits for which there was no room
@@ -181,6 +182,7 @@ class Birth:
     last_ns: int = 0
     units: list[Unit] = field(default_factory=list)
     cgroup_steps: list[CgroupStep] = field(default_factory=list)
+    throttled: list[Throttled] = field(default_factory=list)  # by the pod's own limit
     cgroup_removed: bool = False
     daemon_cgroup_writes: int = 0  # to the pod's own cgroup
     unresolved: bool = False
@@ -247,6 +249,7 @@ class Birth:
     def absorbs(self, other: "Birth") -> None:
         """Take over what is not of a unit from another birth of the same pod."""
         self.cgroup_steps += other.cgroup_steps
+        self.throttled += other.throttled
         self.cgroup_removed = self.cgroup_removed or other.cgroup_removed
         self.daemon_cgroup_writes += other.daemon_cgroup_writes
         self.first_ns = min(self.first_ns, other.first_ns)

@@ -8,13 +8,13 @@ from types import NoneType, UnionType
 from typing import Any, TypeAlias, get_args, get_origin, get_type_hints
 
 from otel_kernel.births.facts import ContainerFacts, PodEvents, PodFacts
-from otel_kernel.kernel.events import Call, CgroupChange, CgroupWrite, End, Event, Exec, Fork, Loss, Wait
+from otel_kernel.kernel.events import Call, CgroupChange, CgroupWrite, End, Event, Exec, Fork, Loss, Throttled, Wait
 
 Facts: TypeAlias = ContainerFacts | PodFacts | PodEvents
 Recorded: TypeAlias = Event | Facts
 _FACTS = (ContainerFacts, PodFacts, PodEvents)
 _TYPES: dict[str, type] = {
-    kind.__name__: kind for kind in (Fork, Exec, End, Call, Wait, CgroupChange, CgroupWrite, Loss, *_FACTS)
+    kind.__name__: kind for kind in (Fork, Exec, End, Call, Wait, CgroupChange, CgroupWrite, Throttled, Loss, *_FACTS)
 }
 
 

@@ -50,6 +50,7 @@ def build(birth: Birth, completed: Completion, settings: AssemblySettings, seen:
     runs = [_run(unit, process, ended, settings.service_name) for unit, process, ended in birth.runs()]
     root = _root(birth, [node for _, node in units], settings.service_name)
     root.children += runs
+    tree.add_throttled(root, birth.throttled)
     root.fit()
     root.attributes |= certificate.completion(completed) | certificate.duration(birth)
     if completed is not Completion.AGENT_STARTED:

@@ -9,7 +9,7 @@ from otel_kernel.births.assembly_settings import Arguments
 from otel_kernel.births.attributes import Bag
 from otel_kernel.births.model import Unit
 from otel_kernel.births.process import Process
-from otel_kernel.kernel.events import Call, Wait
+from otel_kernel.kernel.events import Call, Throttled, Wait
 
 MOUNTS = frozenset(
     "mount umount2 pivot_root move_mount open_tree open_tree_attr fspick fsopen fsconfig fsmount mount_setattr".split()
@@ -91,11 +91,24 @@ def of_unit(unit: Unit, service: str, style: Style) -> Node:
     for child in node.children:
         child.of_daemon = child.level != "process"
     _move_what_outlives(node, nodes.values())
+    add_throttled(node, unit.throttled)
     container_id = unit.identity.container_id if unit.is_container else None
     for below in node.walk():
         below.children.sort(key=_start_ns)
         below.container_id = container_id
     return node
+
+
+def add_throttled(node: Node, intervals: Iterable[Throttled]) -> None:
+    """Add the intervals without CPU time that began before the node ends, as far as they lie in it, and their sum."""
+    node.fit()
+    inside = [each for each in intervals if each.start_ns < node.end_ns and each.end_ns > node.start_ns]
+    if not inside:
+        return
+    for each in sorted(inside):
+        start_ns, end_ns = max(each.start_ns, node.start_ns), min(each.end_ns, node.end_ns)
+        node.children.append(Node("throttled", start_ns, end_ns, node.service, attributes.of_throttled(each)))
+    node.attributes |= attributes.of_throttled_intervals(inside)
 
 
 def service_of(process: Process) -> str:

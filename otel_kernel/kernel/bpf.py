@@ -2,6 +2,7 @@
 
 import ctypes
 import errno
+import fcntl
 import os
 import platform
 import struct
@@ -13,7 +14,12 @@ _NUMBERS = {"x86_64": 321, "aarch64": 280}
 _MAP_CREATE, _LOOKUP, _UPDATE, _DELETE, _NEXT_KEY, _PROG_LOAD = 0, 1, 2, 3, 4, 5
 _TEST_RUN, _INFO, _RAW_TRACEPOINT_OPEN, _FREEZE, _LOOKUP_BATCH, _ENABLE_STATS = 10, 15, 17, 22, 24, 32
 _RUN_TIME = 0  # BPF_STATS_RUN_TIME
-_RAW_TRACEPOINT = 17  # BPF_PROG_TYPE_RAW_TRACEPOINT
+_LINK_CREATE = 28
+KPROBE, _RAW_TRACEPOINT, TRACING = 2, 17, 26  # BPF_PROG_TYPE_KPROBE, _RAW_TRACEPOINT, _TRACING
+FENTRY, FEXIT, _PERF_EVENT = 24, 25, 41  # BPF_TRACE_FENTRY, BPF_TRACE_FEXIT, BPF_PERF_EVENT
+# perf_event_open(2) by architecture; include/uapi/linux/perf_event.h.
+_PERF_EVENT_OPEN = {"x86_64": 298, "aarch64": 241}
+_SET_BPF, _ENABLE, _CLOSE_ON_EXEC = 0x40042408, 0x2400, 8
 _LOG_SIZE = 1 << 20
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -27,9 +33,13 @@ def _issue(command: int, attributes: "ctypes.Array[ctypes.c_char]") -> int:
     """Issue bpf(2); what the kernel tells in the attributes is there afterwards, even if it fails. Raises OSError."""
     result = int(_libc.syscall(_NUMBERS[platform.machine()], command, attributes, 128))
     if result < 0:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))
+        raise _last_error()
     return result
+
+
+def _last_error() -> OSError:
+    number = ctypes.get_errno()
+    return OSError(number, os.strerror(number))
 
 
 class Shape(NamedTuple):
@@ -60,14 +70,23 @@ def create_map(shape: Shape) -> int:
         raise OSError(error.errno, f"map {shape.name}: {error.strerror}") from error
 
 
-def load_program(name: str, instructions: bytes) -> int:
-    """Load a raw tracepoint's program; returns its descriptor. Raises OSError with the verifier's last word."""
+class ProgramKind(NamedTuple):
+    """Where a program may be attached."""
+
+    type: int = _RAW_TRACEPOINT
+    attach_type: int = 0
+    function: int = 0  # of TRACING: its id in the kernel's BTF
+
+
+def load_program(name: str, instructions: bytes, kind: ProgramKind = ProgramKind()) -> int:  # noqa: B008 - immutable
+    """Load a program; returns its descriptor. Raises OSError with the verifier's last word."""
     code, licence = ctypes.create_string_buffer(instructions, len(instructions)), ctypes.create_string_buffer(b"GPL")
     word = ctypes.create_string_buffer(_LOG_SIZE)
-    about = (_RAW_TRACEPOINT, len(instructions) // 8, ctypes.addressof(code), ctypes.addressof(licence))
+    about = (kind.type, len(instructions) // 8, ctypes.addressof(code), ctypes.addressof(licence))
     for log in ((0, 0, 0), (1, len(word), ctypes.addressof(word))):
         try:
-            return _bpf(_PROG_LOAD, struct.pack("<IIQQIIQII16s", *about, *log, 0, 0, name.encode()[:15]))
+            head = struct.pack("<IIQQIIQII16s", *about, *log, 0, 0, name.encode()[:15])
+            return _bpf(_PROG_LOAD, head + struct.pack("<II36xI", 0, kind.attach_type, kind.function))
         except OSError as error:
             refused = error
     lines = [line for line in word.value.decode(errors="replace").splitlines() if line and "processed" not in line]
@@ -85,6 +104,38 @@ def open_raw_tracepoint(name: str, program_fd: int) -> int:
     """Attach a program; returns the link's descriptor, which keeps it attached. Raises OSError."""
     text = ctypes.create_string_buffer(name.encode())
     return _bpf(_RAW_TRACEPOINT_OPEN, struct.pack("<QI", ctypes.addressof(text), program_fd))
+
+
+def open_tracing(program_fd: int, attach_type: int, cookie: int = 0) -> int:
+    """Attach a TRACING program to its function; returns the link's descriptor. A cookie takes 5.19. Raises OSError."""
+    if not cookie:
+        return _bpf(_RAW_TRACEPOINT_OPEN, struct.pack("<QI", 0, program_fd))
+    return _bpf(_LINK_CREATE, struct.pack("<IIIIIxxxxQ", program_fd, 0, attach_type, 0, 0, cookie))
+
+
+def open_kprobe(kind: int, function: str, *, is_return: bool) -> int:
+    """Make a kprobe; returns the perf event's descriptor. `kind` is its PMU's type. Raises OSError."""
+    name = ctypes.create_string_buffer(function.encode())
+    # struct perf_event_attr: type, size, config, 5 words, then kprobe_func (config1) and probe_offset (config2).
+    attributes = struct.pack("<IIQ40xQQ", kind, 112, int(is_return), ctypes.addressof(name), 0)
+    held = ctypes.create_string_buffer(attributes, 112)
+    number = _PERF_EVENT_OPEN[platform.machine()]
+    event = int(_libc.syscall(number, held, -1, 0, -1, _CLOSE_ON_EXEC))  # one CPU's: the program runs on all
+    if event < 0:
+        raise _last_error()
+    return event
+
+
+def run_at_event(event: int, program_fd: int, cookie: int = 0) -> list[int]:
+    """Run a program at a perf event for as long as that is open; returns what else is to be kept open.
+
+    A cookie takes 5.15. Raises OSError.
+    """
+    if cookie:
+        return [_bpf(_LINK_CREATE, struct.pack("<IIIIQ", program_fd, event, _PERF_EVENT, 0, cookie))]
+    for request, argument in ((_SET_BPF, program_fd), (_ENABLE, 0)):
+        fcntl.ioctl(event, request, argument)
+    return []
 
 
 def run_raw_tracepoint(program_fd: int, *arguments: int) -> int:

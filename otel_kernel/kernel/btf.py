@@ -7,6 +7,7 @@ import ctypes
 from collections.abc import Iterable
 
 _POINTER, _STRUCT, _UNION, _ENUM, _TYPEDEF = 2, 4, 5, 6, 8  # BTF_KIND_PTR, ..., BTF_KIND_TYPEDEF
+_FUNCTION = 12  # BTF_KIND_FUNC
 _MODIFIERS = (8, 9, 10, 11, 18)  # typedef, volatile, const, restrict, type tag
 
 
@@ -71,6 +72,14 @@ class KernelTypes:
         """Return the name of the type of a struct's own member, or of what it points to; empty when there is none."""
         members = self._members(self._id(struct))
         return next((self._pointed_to(type_id) for name, type_id, _ in members if name == member), "")
+
+    def function(self, name: str) -> int:
+        """Return the id of a function. Raises BtfError."""
+        found = self._lib.btf__find_by_name_kind(self._btf, name.encode(), _FUNCTION)
+        if found < 0:
+            msg = f"the kernel's BTF has no function {name}"
+            raise BtfError(msg)
+        return int(found)
 
     def enum(self, name: str) -> dict[int, str]:
         """Return value -> name of an enum, the first of equal values; nothing when the kernel has no such enum."""

@@ -56,9 +56,9 @@ def make_maps(compiled: Compiled, constants: Mapping[str, bytes]) -> dict[str, i
 
 
 def load(
-    compiled: Compiled, maps: Mapping[str, int], optional: frozenset[str]
+    compiled: Compiled, maps: Mapping[str, int], optional: frozenset[str], others: frozenset[str] = frozenset()
 ) -> tuple[dict[str, int], dict[str, str]]:
-    """Load the programs; `maps` as make_maps made them.
+    """Load the programs of raw tracepoints, all but `others`; `maps` as make_maps made them.
 
     Returns name -> descriptor, and name -> reason for each of the optional ones that was refused. Raises OSError that
     names any other that was.
@@ -66,6 +66,8 @@ def load(
     places = dict(enumerate(maps.values()))
     programs, refused = dict[str, int](), dict[str, str]()
     for name, code in compiled.programs.items():
+        if name in others:
+            continue
         try:
             programs[name] = bpf.load_program(name, by_place(code, places))
         except OSError as error:

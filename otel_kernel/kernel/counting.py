@@ -8,6 +8,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from otel_kernel.kernel.functions import UNTHROTTLE, Watch
+
 OTHER = "_OTHER"
 # What has a number from here on has no name (bpf/include/life.h).
 NUMBERS = 512
@@ -20,6 +22,7 @@ _SHARDS_MAX = 16
 _CALL_BYTES_MAX = 12 << 20
 
 TIMED_MAX = 16
+FUNCTIONS_MAX = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +36,9 @@ class Counting:
     errors: bool = False  # of system calls, by errno
     durations: tuple[str, ...] = ()
     open_paths: bool = False  # opens by the beginning of their path
+    throttling: bool = False  # told for births
+    throttled_durations: bool = False  # and kept of each container and pod
+    functions: tuple[str, ...] = ()  # of the kernel: their calls and durations
 
     @property
     def of_calls(self) -> bool:
@@ -55,8 +61,10 @@ class Counting:
 
     def without(self, macros: Collection[str]) -> "Counting":
         """Return what is left of it when these macros of bpf/ are not defined."""
+        throttling = self.throttling and "WATCH_THROTTLING" not in macros
+        throttled_durations = throttling and self.throttled_durations
         if "COUNT_LIFE" in macros:
-            return Counting()
+            return Counting(throttling=throttling, throttled_durations=throttled_durations)
         calls = "COUNT_CALLS" not in macros
         return Counting(
             names=self.names if calls and "COUNT_SYSCALLS" not in macros else None,
@@ -66,12 +74,24 @@ class Counting:
             errors=self.errors and calls and "SYSCALL_ERRORS" not in macros,
             durations=self.durations if calls and "TIMED_CALLS" not in macros else (),
             open_paths=self.open_paths and calls and "OPEN_PATHS" not in macros,
+            throttling=throttling,
+            throttled_durations=throttled_durations,
+            functions=self.functions if "FUNCTIONS" not in macros else (),
         )
+
+    @property
+    def watches(self) -> tuple[Watch, ...]:
+        """Return the functions of the kernel that are watched."""
+        by_name = (
+            Watch(name, "function_entry", "function_entry", "function_return", cookie)
+            for cookie, name in enumerate(self.functions, 1)
+        )
+        return (*((UNTHROTTLE,) if self.throttling else ()), *by_name)
 
     def definitions(self, slots: int, cpus: int) -> dict[str, int]:
         """Return the macros that bpf/ takes."""
         features = {
-            "COUNT_LIFE": self.of_calls or self.processes or self.sched,
+            "COUNT_LIFE": bool(self.of_calls or self.processes or self.sched or self.functions),
             "COUNT_CALLS": self.of_calls,
             "COUNT_SYSCALLS": self.names is not None,
             "COUNT_OPENS": self.opens,
@@ -79,9 +99,12 @@ class Counting:
             "COUNT_SCHED": self.sched,
             "SYSCALL_ERRORS": self.errors,
             "OPEN_PATHS": self.opens and self.open_paths,
+            "WATCH_THROTTLING": self.throttling,
+            "KEEP_THROTTLING": self.throttling and self.throttled_durations,
         }
         asked = {name: 1 for name, is_asked in features.items() if is_asked}
         timed = {"TIMED_CALLS": len(self.durations)} if self.durations else {}
+        timed |= {"FUNCTIONS": len(self.functions)} if self.functions else {}
         return (
             asked
             | timed

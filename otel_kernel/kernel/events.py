@@ -146,6 +146,19 @@ class CgroupWrite(NamedTuple):
     path: str
 
 
+THROTTLED_TOLD = 128  # intervals of each cgroup, the first
+
+
+class Throttled(NamedTuple):
+    """A pod's or container's cgroup had no CPU time left on one CPU: its limit was used up until the next period."""
+
+    start_ns: int
+    end_ns: int
+    cgroup_id: int  # the pod's own or a container's
+    cpu: int
+    number: int  # of this cgroup's, from 0; below THROTTLED_TOLD
+
+
 class Loss(NamedTuple):
     """The kernel side's cumulative loss counters, whenever they were read. Not a record: the agent feeds it."""
 
@@ -154,4 +167,4 @@ class Loss(NamedTuple):
     probe_misses: int  # recursion_misses of all programs
 
 
-Event = Fork | Exec | End | Call | Wait | CgroupChange | CgroupWrite | Loss
+Event = Fork | Exec | End | Call | Wait | CgroupChange | CgroupWrite | Throttled | Loss

@@ -8,7 +8,7 @@ import mmap
 import os
 import struct
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple
 
 from otel_kernel.kernel import bpf, records, syscalls
@@ -30,12 +30,15 @@ _LAYOUTS = {
     "call_kind": (("column", "H"), ("flags", "B"), ("timed", "B")),
     "error_kind": (("slot", "I"), ("column", "H"), ("error", "H")),
     "duration": (("sum_ns", "Q"), ("counts", "20Q")),
+    "function_calls": (("calls", "Q"), ("sum_ns", "Q"), ("counts", "20Q")),
     "path_prefix": (("slot", "I"), ("text", "60s")),
 }
 _OWNER_ROW = struct.Struct("<5Q")
 _LIFE_ROW = struct.Struct("<32Q")
 _DURATION_ROW = struct.Struct("<21Q")
+_FUNCTION_ROW = struct.Struct("<22Q")
 _SUMMED = ("syscall_counts", "lives")
+_ONE_BY_ONE = ("durations", "function_calls")
 _BY_KEY = ("syscall_errors", "opened")
 
 Keyed = dict[int, dict[bytes, int]]  # by slot: the rows of a table that is keyed by it, without the slot
@@ -56,6 +59,7 @@ class Row(NamedTuple):
     calls: bytes  # by column; empty when they are not counted
     life: bytes
     durations: bytes
+    functions: bytes
 
 
 class Life(NamedTuple):
@@ -85,6 +89,14 @@ class Duration(NamedTuple):
 
     sum_ns: int
     counts: tuple[int, ...]  # as Life.run_queue
+
+
+class FunctionCalls(NamedTuple):
+    """How often a function of the kernel was called, and how long its calls took that have returned."""
+
+    calls: int
+    sum_ns: int
+    counts: tuple[int, ...]  # as Life.run_queue; of calls within a call of itself only the outermost
 
 
 class Uncounted(NamedTuple):
@@ -165,18 +177,15 @@ class ContainerCounts:
     @contextmanager
     def reading(self) -> Iterator["Rows"]:
         """Map the tables for as long as the context lasts. Raises OSError."""
-        calls, lives, durations_ = (self._maps.get(name) for name in (*_SUMMED, "durations"))
-        with _mapped(calls) as of_calls, _mapped(lives) as of_lives, _mapped(durations_) as of_durations:
-            yield Rows(
-                _Table(of_calls, calls, self._slots),
-                _Table(of_lives, lives, self._slots),
-                _Table(of_durations, durations_, self._slots),
-            )
+        tables = [self._maps.get(name) for name in (*_SUMMED, *_ONE_BY_ONE)]
+        with ExitStack() as stack:
+            views = [stack.enter_context(_mapped(table)) for table in tables]
+            yield Rows(*(_Table(view, table, self._slots) for view, table in zip(views, tables, strict=True)))
 
     def row(self, slot: int) -> Row:
         """Return all that was counted for one slot. Raises OSError."""
-        calls, lives, durations_ = (list(self._rows(name, slot)) for name in (*_SUMMED, "durations"))
-        return Row(_sum(calls), _sum(lives), b"".join(durations_))
+        summed = (_sum(list(self._rows(name, slot))) for name in _SUMMED)
+        return Row(*summed, *(b"".join(self._rows(name, slot)) for name in _ONE_BY_ONE))
 
     def _rows(self, name: str, slot: int) -> Iterator[bytes]:
         table = self._maps.get(name)
@@ -203,7 +212,7 @@ class ContainerCounts:
 
     def release(self, slot: int) -> None:
         """Clear the slot of a container that is gone and whose last counts were taken, and offer it. Raises OSError."""
-        for name in (*_SUMMED, "durations"):
+        for name in (*_SUMMED, *_ONE_BY_ONE):
             table = self._maps.get(name)
             for at in self._places(table, slot):
                 self._maps[name].update(_key(at), bytes(self._maps[name].value_size))
@@ -235,13 +244,14 @@ class _Table:
 class Rows:
     """The tables of counts as memory: reading them takes no system call."""
 
-    def __init__(self, calls: _Table, lives: _Table, durations: _Table) -> None:
-        self._calls, self._lives, self._durations = calls, lives, durations
+    def __init__(self, calls: _Table, lives: _Table, durations: _Table, functions: _Table) -> None:
+        self._calls, self._lives, self._durations, self._functions = calls, lives, durations, functions
 
     def of(self, slot: int) -> Row:
         """Return all that was counted for a slot."""
         calls, lives = self._calls.rows(slot), self._lives.rows(slot)
-        return Row(_sum(calls), _sum(lives), b"".join(self._durations.rows(slot)))
+        durations_, functions = self._durations.rows(slot), self._functions.rows(slot)
+        return Row(_sum(calls), _sum(lives), b"".join(durations_), b"".join(functions))
 
 
 def _sum(rows: list[bytes]) -> bytes:
@@ -274,6 +284,11 @@ def by_column(calls: bytes) -> tuple[int, ...]:
 def durations(row: bytes) -> list[Duration]:
     """Return how long the timed calls took, in the order in which they were asked for."""
     return [Duration(sum_ns, tuple(counts)) for sum_ns, *counts in _DURATION_ROW.iter_unpack(row)]
+
+
+def functions(row: bytes) -> list[FunctionCalls]:
+    """Return how often functions of the kernel were called, in the order in which they were asked for."""
+    return [FunctionCalls(calls, sum_ns, tuple(counts)) for calls, sum_ns, *counts in _FUNCTION_ROW.iter_unpack(row)]
 
 
 def error_kind(key: bytes) -> tuple[int, int]:

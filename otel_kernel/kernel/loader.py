@@ -14,11 +14,12 @@ import re
 import socket
 import struct
 import sys
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from otel_kernel.kernel import bpf, btf, compiled, drop_types, headers, needs, parts, syscalls
+from otel_kernel.kernel import bpf, btf, compiled, drop_types, functions, headers, needs, parts, syscalls
 
 # Function in bpf/ -> raw tracepoint it is for, or the index of its tail call; None: the agent runs it itself.
 Programs = dict[str, str | int | None]
@@ -71,7 +72,9 @@ def layout(structure: Any) -> list[list[Any]]:  # noqa: ANN401  # BCC makes the 
     return [[name, field.offset, field.size] for name, field in fields if not name.startswith("__pad")]
 
 
-def load(definitions: dict[str, int], cache: Path) -> tuple[dict[str, Any], list[int]]:
+def load(
+    definitions: dict[str, int], cache: Path, watches: Sequence[functions.Watch] = ()
+) -> tuple[dict[str, Any], list[int]]:
     """Load everything, compiled now or before.
 
     Returns the manifest and the descriptors: programs in PROGRAMS' order, then maps in MAPS' order, each followed by
@@ -81,22 +84,28 @@ def load(definitions: dict[str, int], cache: Path) -> tuple[dict[str, Any], list
     types = btf.KernelTypes()
     definitions, uncounted = parts.with_offsets(types, definitions)
     try:
-        return _load(types, definitions, uncounted, cache)
+        return _load(types, definitions, uncounted, watches, cache)
     except OSError as error:
         if not parts.chosen(definitions):
             raise
-        return _load(types, *parts.without(definitions, str(error)), cache)
+        return _load(types, *parts.without(definitions, str(error)), [], cache)
 
 
 def _load(
-    types: btf.KernelTypes, definitions: dict[str, int], uncounted: parts.Absent, cache: Path
+    types: btf.KernelTypes,
+    definitions: dict[str, int],
+    uncounted: parts.Absent,
+    watches: Sequence[functions.Watch],
+    cache: Path,
 ) -> tuple[dict[str, Any], list[int]]:
     definitions, why_not = _with_drops(types, definitions)
     ready = _ready(*prepare(types, definitions, cache), cache)
     maps = compiled.make_maps(ready, {SYMBOL_FORMAT: b"%ps".ljust(8, b"\0")})
     counting = parts.chosen(definitions)
     optional = {name: at for part in counting for name, at in part.programs.items()}
-    programs, refused = compiled.load(ready, maps, frozenset(DROP_PROGRAMS) | optional.keys())
+    at_functions = frozenset(name for part in counting for name in part.at_functions)
+    programs, refused = compiled.load(ready, maps, frozenset(DROP_PROGRAMS) | optional.keys(), at_functions)
+    watched = functions.load(ready, maps, types, [each for each in watches if each.fentry in at_functions])
     for name, at in PROGRAMS.items():
         if isinstance(at, int):
             bpf.Map(maps["tails"]).update(struct.pack("<I", at), struct.pack("<I", programs[name]))
@@ -112,7 +121,9 @@ def _load(
     counted = [name for name in optional if name not in refused]
     names += counted
     tables += (name for part in counting for name in part.maps)
+    names += watched.programs
     manifest = {
+        "watched": {"programs": [*watched.programs], "refused": watched.refused},
         "counting": {"absent": uncounted, "programs": counted},
         "programs": [*PROGRAMS.items()],
         "maps": tables,
@@ -120,6 +131,7 @@ def _load(
         "syscalls": syscalls.table(),
         **ready.layouts,
     }
+    programs |= watched.programs
     return manifest, [programs[name] for name in names] + [maps[name] for name in tables]
 
 
@@ -202,7 +214,7 @@ def compile_half(code: str, compiler: list[str]) -> compiled.Compiled:
         "process": layout(module[b"processes"].Leaf),
     }
     for part in counting:
-        made += [] if of_calls else part.programs
+        made += [] if of_calls else [*part.programs, *part.at_functions]
         for name, (table, what) in part.structs.items():
             layouts[name] = layout(module[table.encode()].Key if what == "key" else module[table.encode()].Leaf)
     if with_drops and not of_calls:
@@ -223,7 +235,8 @@ def main() -> int:
     """Load, send, end. A failure is sent as {"error": one line}."""
     channel = socket.socket(fileno=int(sys.argv[3]))
     try:
-        manifest, descriptors = load(json.loads(sys.argv[1]), Path(sys.argv[2]))
+        definitions, watches = json.loads(sys.argv[1])
+        manifest, descriptors = load(definitions, Path(sys.argv[2]), [functions.Watch(*each) for each in watches])
     except Exception as error:  # noqa: BLE001 - BCC raises bare Exception; the process ends and the agent tells the reason
         channel.sendall(bytes(4) + json.dumps({"error": " ".join(str(error).split()) or type(error).__name__}).encode())
         return 1

@@ -6,6 +6,8 @@ from typing import Literal, NamedTuple
 from otel_kernel.kernel.btf import BtfError, KernelTypes
 
 SWITCH = "sched_switch"
+THROTTLING = "WATCH_THROTTLING"
+FUNCTIONS = "FUNCTIONS"
 
 
 class Part(NamedTuple):
@@ -17,6 +19,7 @@ class Part(NamedTuple):
     structs: Mapping[str, tuple[str, Literal["key", "value"]]] = {}  # by name: the map that holds it, and as what
     programs: Mapping[str, str | None] = {}  # raw tracepoint; None: the agent runs it itself
     members: tuple[tuple[str, str], ...] = ()  # of kernel structs
+    at_functions: tuple[str, ...] = ()  # programs at functions of the kernel (functions.py)
 
 
 # The first is what all the others stand on.
@@ -55,6 +58,31 @@ PARTS = (
     Part("SYSCALL_ERRORS", "errors of system calls", ("syscall_errors",), {"error_kind": ("syscall_errors", "key")}),
     Part("TIMED_CALLS", "durations of system calls", ("begun", "durations"), {"duration": ("durations", "value")}),
     Part("OPEN_PATHS", "paths of file opens", ("opened", "prefixes"), {"path_prefix": ("opened", "key")}),
+    Part(
+        THROTTLING,
+        "throttled intervals",
+        ("throttlings", "throttling_losses", "no_throttling", "unthrottlings"),
+        {"throttling": ("throttlings", "value"), "throttling_losses": ("throttling_losses", "value")},
+        {},
+        (
+            ("cfs_rq", "throttled"),
+            ("cfs_rq", "throttled_clock"),
+            ("cfs_rq", "rq"),
+            ("cfs_rq", "tg"),
+            ("rq", "clock"),
+            ("rq", "cpu"),
+            ("task_group", "css"),
+            ("cgroup_subsys_state", "cgroup"),
+        ),
+        ("unthrottle_fentry", "unthrottle_kprobe", "unthrottle_return"),
+    ),
+    Part(
+        FUNCTIONS,
+        "calls of kernel functions",
+        ("function_calls", "function_begun"),
+        {"function_calls": ("function_calls", "value")},
+        at_functions=("function_entry", "function_return"),
+    ),
 )
 _FIRST = PARTS[0].macro
 WORDS: Mapping[str, str] = {part.macro: part.what for part in PARTS}

@@ -12,15 +12,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from otel_kernel.kernel import bpf, records
+from otel_kernel.kernel import bpf, functions, records
 from otel_kernel.kernel.counting import Counting
 from otel_kernel.kernel.drops import Drops
-from otel_kernel.kernel.events import Event
+from otel_kernel.kernel.events import THROTTLED_TOLD, Event
 from otel_kernel.kernel.life import ContainerCounts
-from otel_kernel.kernel.parts import SWITCH
+from otel_kernel.kernel.parts import FUNCTIONS, SWITCH, THROTTLING
 from otel_kernel.kernel.ring import Ring
+from otel_kernel.kernel.throttles import Throttles
 
 _LOAD_TIMEOUT_S = 300  # a container that may use a tenth of a CPU compiles for minutes
+_DESCRIPTORS_MAX = 253  # in one message (SCM_MAX_FD of include/net/scm.h)
 NOTHING = Counting()
 RUNTIME_DAEMON, KUBELET = 1, 2
 POD_LEVEL, BELOW_POD = 1, 2
@@ -53,6 +55,7 @@ class Sizes:
     error_kinds: int = 256  # of one
     paths: int = 16384  # beginnings of paths, of all containers
     path_kinds: int = 128  # of one
+    throttled: int = 2048  # pods and containers
     cpus: int = field(default_factory=bpf.possible_cpus)  # over which counts are spread
 
     def definitions(self) -> dict[str, int]:
@@ -75,6 +78,8 @@ class Sizes:
             "ERROR_KINDS_MAX": self.error_kinds,
             "PATHS_MAX": self.paths,
             "PATH_KINDS_MAX": self.path_kinds,
+            "THROTTLED_MAX": self.throttled,
+            "THROTTLED_TOLD": THROTTLED_TOLD,
         }
 
 
@@ -128,7 +133,8 @@ class Loading:
         self._sizes, self._counting = sizes, counting
         self._channel, theirs = socket.socketpair()
         self._channel.settimeout(_LOAD_TIMEOUT_S)
-        arguments = [json.dumps(definitions), str(cache), str(theirs.fileno())]
+        asked = json.dumps([definitions, counting.watches])
+        arguments = [asked, str(cache), str(theirs.fileno())]
         try:
             self._process = subprocess.Popen(  # noqa: S603 - our own module, no shell
                 [sys.executable, "-m", "otel_kernel.kernel.loader", *arguments],
@@ -161,7 +167,7 @@ class Loading:
 
     def _receive(self, descriptors: "array.array[int]") -> dict[str, Any]:
         """Return the manifest, and add the descriptors that came with it."""
-        first, ancillary, _, _ = self._channel.recvmsg(4, socket.CMSG_SPACE(128 * 4))
+        first, ancillary, _, _ = self._channel.recvmsg(4, socket.CMSG_SPACE(_DESCRIPTORS_MAX * 4))
         for _, _, data in ancillary:
             descriptors.frombytes(data[: len(data) - len(data) % descriptors.itemsize])
         body = b""
@@ -182,7 +188,7 @@ class Probes:
         """Take over the loader's descriptors. Raises LayoutError when C and Python differ, OSError."""
         records.check_layout(manifest["records"], manifest["counters"], manifest["process"])
         programs = [*(name for name, _ in manifest["programs"]), *manifest["drops"]["programs"]]
-        programs += manifest["counting"]["programs"]
+        programs += manifest["counting"]["programs"] + manifest["watched"]["programs"]
         self._programs = dict(zip(programs, descriptors, strict=False))
         self._tracepoints = {name: at for name, at in manifest["programs"] if isinstance(at, str)}
         self.maps = {name: bpf.Map(fd) for name, fd in zip(manifest["maps"], descriptors[len(programs) :], strict=True)}
@@ -197,6 +203,9 @@ class Probes:
         self.containers = ContainerCounts(self._programs, self.maps, manifest) if "owners" in self.maps else None
         if self.containers:
             self.containers.begin(self.counting)
+        self._watched = functions.Loaded(self._programs, manifest["watched"]["refused"])
+        self._functions: list[functions.Attached] = []
+        self.throttles = Throttles(self._watched, self.maps, manifest) if "throttlings" in self.maps else None
         self.undecodable = 0
         self.received = 0
 
@@ -208,6 +217,27 @@ class Probes:
             except OSError as error:
                 self.not_counted["COUNT_SCHED"] = f"raw tracepoint {SWITCH}: {error.strerror}"
                 self.counting = self.counting.without(self.not_counted)
+
+    def watch_throttling(self) -> None:
+        """Begin to look at throttled intervals, if that was asked for; where it cannot be, `not_counted` says why."""
+        if self.throttles:
+            try:
+                self.throttles.attach()
+            except OSError as error:
+                self.not_counted[THROTTLING] = error.strerror or str(error)
+                self.counting = self.counting.without(self.not_counted)
+
+    def watch_functions(self) -> None:
+        """Begin to look at the functions that were asked for: all, or none, and `not_counted` says why."""
+        try:
+            for watch in self.counting.watches:
+                if watch.cookie:
+                    self._functions.append(functions.attach(watch, self._watched))
+        except OSError as error:
+            functions.detach(self._functions)
+            self._functions.clear()
+            self.not_counted[FUNCTIONS] = error.strerror or str(error)
+            self.counting = self.counting.without(self.not_counted)
 
     def name_daemons(self, names: dict[str, int]) -> None:
         """Tell which executables count as daemons when they are exec'd: name -> RUNTIME_DAEMON or KUBELET."""
@@ -269,7 +299,13 @@ class Probes:
         size = 8 * len(records.COUNTERS)
         raw = self.maps["counters"].lookup(bytes(4)) or b""
         rows = [struct.unpack_from(f"<{len(records.COUNTERS)}Q", raw, at) for at in range(0, len(raw), size)]
-        return Counters(*(sum(column) for column in list(zip(*rows, strict=True))[: len(Counters._fields)]))
+        counted = Counters(*(sum(column) for column in list(zip(*rows, strict=True))[: len(Counters._fields)]))
+        if self.throttles is None:
+            return counted
+        of_throttling = self.throttles.losses()
+        return counted._replace(
+            sent=counted.sent + of_throttling.sent, lost_ring=counted.lost_ring + of_throttling.lost
+        )
 
     def enable_run_statistics(self) -> None:
         """Let the kernel count and time runs until closed. Raises OSError."""
@@ -289,6 +325,8 @@ class Probes:
         """Return what the kernel counted of each attached program, of its tail calls with it. Raises OSError."""
         names = [*self._tracepoints, *(["on_kfree_skb"] if self.drops else [])]
         names += ["on_switch"] if self.counting.sched else []
+        names += self.throttles.attached if self.throttles else []
+        names += [f"{each.function}:{way}" for each in self._functions for way in each.ways]
         return {name: bpf.runs(self._programs[name]) for name in names}
 
     def memory_bytes(self) -> dict[str, int]:
@@ -303,6 +341,10 @@ class Probes:
             self.drops.detach()
         if self.containers:
             self.containers.detach()
+        if self.throttles:
+            self.throttles.detach()
+        functions.detach(self._functions)
+        self._functions.clear()
 
     def close(self) -> None:
         """Detach and give everything back."""

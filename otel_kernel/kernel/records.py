@@ -16,6 +16,7 @@ from otel_kernel.kernel.events import (
     Exec,
     Fork,
     Role,
+    Throttled,
     Wait,
 )
 
@@ -210,6 +211,7 @@ class Decoder:
         self._decoders: dict[int, Callable[[_Raw], Event]] = {
             1: self._fork, 2: self._exec, 3: self._end, 4: self._call, 5: self._wait,
             6: self._mkdir, 7: self._rmdir, 8: self._attach, 9: self._write,
+            10: self._throttled,
         }  # fmt: skip
 
     def decode(self, record: memoryview) -> Event:
@@ -280,3 +282,6 @@ class Decoder:
 
     def _write(self, raw: _Raw) -> Event:
         return CgroupWrite(raw.start_ns, raw.pid, raw.process_start_ns, raw.thread_id, _walked(raw, 0) or "")
+
+    def _throttled(self, raw: _Raw) -> Event:
+        return Throttled(raw.start_ns, raw.end_ns, raw.cgroup_id, *raw.arguments[:2])

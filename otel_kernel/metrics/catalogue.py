@@ -25,9 +25,11 @@ __all__ = [
 
 METRICS: tuple[Metric, ...] = (
     *cgroup_rows.CPU,
+    *ebpf_rows.THROTTLED,
     *cgroup_rows.MEMORY,
     *cgroup_rows.PRESSURE,
     *ebpf_rows.SYSCALLS,
+    *ebpf_rows.FUNCTIONS,
     *ebpf_rows.SCHED,
     *ebpf_rows.PROCESSES,
     *cgroup_rows.PROCESSES,
@@ -39,13 +41,16 @@ METRICS: tuple[Metric, ...] = (
 )
 BY_NAME: Mapping[str, Metric] = MappingProxyType({metric.name: metric for metric in METRICS})
 
-_THROTTLING = "state percentage throttled_ns periods throttled_periods period usage usage_60s limit".split()
+_THROTTLING = (
+    "state percentage throttled_ns periods throttled_periods period usage usage_60s limit intervals last_intervals"
+).split()
 THROTTLED = Event(
     "otel_kernel.cpu.throttled",
     "container",
     "cpu",
     "the share of throttled periods, in one interval of 10 periods or more, crossed OTEL_KERNEL_THROTTLE_THRESHOLD: "
-    "once on crossing, once a minute while above, once on leaving",
+    "once on crossing, once a minute while above, once on leaving; with the intervals since the last collection where "
+    "eBPF tells them, the latest 8 by start, length and CPU",
     "cgroupfs",
     tuple(f"otel_kernel.throttling.{name}" for name in _THROTTLING),
 )

@@ -18,9 +18,36 @@ SYSCALL_NAMES = (
     *("socket", "connect", "accept", "accept4", "sendto", "recvfrom", "sendmsg", "recvmsg"),
 )
 
+THROTTLED_BOUNDS_S = tuple((64 << exponent) / 1e6 for exponent in range(19))
+
 _pod = partial(Metric, level="pod", source="ebpf", needs=BPF, kind="sum")
 _container = partial(Metric, level="container", source="ebpf", needs=BPF, kind="sum")
 _NAME = "otel_kernel.syscall.name"
+
+_throttled = partial(
+    Metric,
+    group="cpu",
+    source="ebpf",
+    kind="histogram",
+    unit="s",
+    needs=f"{BPF}, the cpu controller there too; kernel functions by fentry or kprobes",
+    cost="two programs on each interval that ends",
+    bounds=THROTTLED_BOUNDS_S,
+)
+_FROM_THE_FIRST = "; there from the first one on"
+
+THROTTLED = (
+    _throttled(
+        "otel_kernel.pod.cpu.throttled.duration",
+        "pod",
+        description=f"time for which the pod's own limit stopped it on one CPU, not its containers'{_FROM_THE_FIRST}",
+    ),
+    _throttled(
+        "otel_kernel.container.cpu.throttled.duration",
+        "container",
+        description=f"time for which the limit stopped the container on one CPU, one interval each{_FROM_THE_FIRST}",
+    ),
+)
 
 SYSCALLS = (
     _pod(
@@ -57,6 +84,28 @@ SYSCALLS = (
         attributes=(_NAME,),
         bounds=RUN_QUEUE_BOUNDS_S,
         opt_in="OTEL_KERNEL_SYSCALL_DURATION",
+    ),
+)
+
+_function = partial(
+    _container,
+    group="syscalls",
+    needs=f"{BPF}; kernel functions by fentry (since 5.19) or kprobes (since 5.15)",
+    cost="two programs at each call of a chosen function, by whomever",
+    attributes=("code.function.name",),
+    opt_in="OTEL_KERNEL_FUNCTIONS",
+)
+
+FUNCTIONS = (
+    _function(
+        "otel_kernel.container.function.calls", unit="{call}", description="calls of chosen functions of the kernel"
+    ),
+    _function(
+        "otel_kernel.container.function.duration",
+        kind="histogram",
+        unit="s",
+        description="time from entry to return of chosen functions of the kernel; when one calls itself, the outermost",
+        bounds=RUN_QUEUE_BOUNDS_S,
     ),
 )
 

@@ -13,6 +13,8 @@ _SYSCALLS = "otel_kernel.container.syscalls"
 _ERRORS = "otel_kernel.container.syscall.errors"
 _DURATION = "otel_kernel.container.syscall.duration"
 _NAME, _ERROR = "otel_kernel.syscall.name", "error.type"
+_FUNCTION_CALLS, _FUNCTION_DURATION = (f"otel_kernel.container.function.{what}" for what in ("calls", "duration"))
+_FUNCTION = "code.function.name"
 _SWITCHES = "otel_kernel.container.context_switches"
 _VOLUNTARY = SeriesName(_SWITCHES, (("process.context_switch.type", "voluntary"),))
 _INVOLUNTARY = SeriesName(_SWITCHES, (("process.context_switch.type", "involuntary"),))
@@ -38,6 +40,10 @@ class LifeSamples:
             yield from self._errors(errors, counted.errors)
         for name, (sum_ns, counts) in zip(self.counting.durations, life.durations(row.durations), strict=True):
             yield Sample(SeriesName(_DURATION, ((_NAME, name),)), Distribution(counts, sum_ns / 1e9))
+        for name, called in zip(self.counting.functions, life.functions(row.functions), strict=True):
+            attributes = ((_FUNCTION, name),)
+            yield Sample(SeriesName(_FUNCTION_CALLS, attributes), called.calls)
+            yield Sample(SeriesName(_FUNCTION_DURATION, attributes), Distribution(called.counts, called.sum_ns / 1e9))
         if self.counting.sched:
             yield Sample(_VOLUNTARY, counted.voluntary_switches)
             yield Sample(_INVOLUNTARY, counted.involuntary_switches)

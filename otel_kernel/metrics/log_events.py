@@ -2,12 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import UTC, datetime
 
 from otel_kernel.metrics.births import BirthCounts
 from otel_kernel.metrics.catalogue import OOM_KILL, THROTTLED, Event
 from otel_kernel.metrics.cgroups import Reading
+from otel_kernel.metrics.moment import Moment
 from otel_kernel.metrics.pod_tracks import ContainerTrack
 from otel_kernel.metrics.points import LogEvent, Value
+from otel_kernel.metrics.samples import Intervals
 from otel_kernel.metrics.throttling import Throttled
 
 BIRTH_AWAITED_NS = 30_000_000_000
@@ -39,14 +42,20 @@ class LogEvents:
         self._events = waiting
         return taken
 
-    def judge(self, track: ContainerTrack, reading: Reading, now_unix_ns: int, now_boot_ns: int) -> None:
-        """Tell whether a container began or ceased to be throttled, and whether its processes were killed."""
+    def judge(self, track: ContainerTrack, reading: Reading, now: Moment, intervals: Intervals | None = None) -> None:
+        """Tell whether a container began or ceased to be throttled, and whether its processes were killed.
+
+        `intervals` are those of its throttling, where these are known.
+        """
         if reading.is_whole:
-            self._throttled(track, track.throttling.judge(reading, now_boot_ns), now_unix_ns)
-        before, now = track.oom_kills, reading.oom_kills
-        if before is not None and now is not None and now > before:
-            self._killed(track, now - before, reading.limits.memory_bytes, now_unix_ns)
-        track.oom_kills = now if now is not None else before
+            told = track.throttling.judge(reading, now.boot_ns)
+            if told is not None and intervals is not None:
+                told = told._replace(attributes=told.attributes | _of_intervals(intervals, now))
+            self._throttled(track, told, now.unix_ns)
+        before, kills = track.oom_kills, reading.oom_kills
+        if before is not None and kills is not None and kills > before:
+            self._killed(track, kills - before, reading.limits.memory_bytes, now.unix_ns)
+        track.oom_kills = kills if kills is not None else before
 
     def ended(self, track: ContainerTrack, now_unix_ns: int, now_boot_ns: int) -> None:
         """Tell that a container is no longer throttled because it is gone."""
@@ -72,6 +81,21 @@ class LogEvents:
         # The trace of a birth has its ids when the birth is over; that of a pod that was there before never comes.
         awaited_ns = BIRTH_AWAITED_NS if pod.cgroup.made_ns is not None else 0
         self._events.append((event, pod.uid, event.time_unix_ns + awaited_ns))
+
+
+def _of_intervals(intervals: Intervals, now: Moment) -> dict[str, Value]:
+    last = (
+        f"{_rfc3339(now.unix(each.start_ns))} {each.length_ns / 1e9:.9f} s CPU {each.cpu}" for each in intervals.last
+    )
+    return {
+        "otel_kernel.throttling.intervals": intervals.number,
+        "otel_kernel.throttling.last_intervals": tuple(last),
+    }
+
+
+def _rfc3339(unix_ns: int) -> str:
+    seconds, ns = divmod(unix_ns, 1_000_000_000)
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{ns:09d}Z"
 
 
 def _event(event: Event, track: ContainerTrack, attributes: Mapping[str, Value], body: str, at_ns: int) -> LogEvent:

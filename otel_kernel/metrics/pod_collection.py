@@ -10,7 +10,7 @@ from otel_kernel.metrics.log_events import LogEvents
 from otel_kernel.metrics.moment import Moment
 from otel_kernel.metrics.pod_tracks import ContainerTrack, Key, PodTrack, key, start
 from otel_kernel.metrics.points import ResourceMeasurements
-from otel_kernel.metrics.samples import Sample, Samples, Source, Target
+from otel_kernel.metrics.samples import Intervals, Sample, Samples, Source, Target
 from otel_kernel.metrics.series import CLOSEST_NS, ResourceSeries
 from otel_kernel.metrics.throttling import ContainerThrottling
 from otel_kernel.pods.directory import Cgroup, Container, Pod, Removed
@@ -113,7 +113,7 @@ class PodCollection:
                 yield self._finish(each, (), (now.unix_ns, now.unix_ns), now)
                 each.superseded = True
                 continue
-            self._events.judge(each, reading, now.unix_ns, now.boot_ns)
+            self._events.judge(each, reading, now, _intervals(each, measured))
             if each.container.name or now.boot_ns - each.container.cgroup.seen_ns >= NAME_AWAITED_NS:
                 yield from self._of_container(each, reading, measured, now)
 
@@ -190,7 +190,7 @@ class PodCollection:
         read_ns, reading = self._endings.take(track.container) or (removed_ns, None)
         if reading is not None:
             track.pod.add_throttling(track, reading)
-            self._events.judge(track, reading, now.unix(read_ns), read_ns)
+            self._events.judge(track, reading, Moment(now.unix(read_ns), read_ns))
             samples += cgroup_samples.of_container(reading)
         track.pod.throttled.forget(track.container.id)
         self._events.ended(track, now.unix(removed_ns), removed_ns)
@@ -213,6 +213,12 @@ class PodCollection:
         track.pod.ended_ns[name] = series.last_ns
         track.series = None
         return finished
+
+
+def _intervals(track: ContainerTrack, measured: Measured) -> Intervals | None:
+    target = (track.pod.pod.uid, track.container.id)
+    told = (source[target].intervals for source in measured if target in source)
+    return next((each for each in told if each is not None), None)
 
 
 def _age(track: ContainerTrack) -> tuple[int, int]:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
+from otel_kernel.kernel.throttles import Interval
 from otel_kernel.metrics.points import Exemplar, Value
 from otel_kernel.pods.directory import Pod, Removed
 
@@ -32,11 +33,19 @@ class Sample(NamedTuple):
     read_unix_ns: int | None = None  # None: now
 
 
+class Intervals(NamedTuple):
+    """How often a limit stopped a container since the last look, and the latest of these."""
+
+    number: int
+    last: Sequence[Interval]
+
+
 class Samples(NamedTuple):
     """What was measured of one target. A series that is not among them has ended, unless something is missing."""
 
     samples: Sequence[Sample]
     is_whole: bool = True  # nothing was there that could not be read
+    intervals: Intervals | None = None  # in which its CPU limit stopped it, since the last look; None: nobody tells
 
 
 class Source(Protocol):

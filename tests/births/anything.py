@@ -15,6 +15,7 @@ from otel_kernel.kernel.events import (
     Fork,
     Loss,
     Role,
+    Throttled,
     Wait,
 )
 from tests.births.story import NETNS, SANDBOX, SECOND, UID, container_id
@@ -82,8 +83,11 @@ def anything() -> st.SearchStrategy[Recorded]:
     )  # fmt: skip
     changes = st.builds(CgroupChange, _TIMES, st.sampled_from(["mkdir", "rmdir", "attach"]), _CGROUPS, _TEXTS, _PIDS)
     writes = st.builds(CgroupWrite, _TIMES, _PIDS, _STARTS, _PIDS, _TEXTS)
+    intervals = st.builds(
+        lambda times, *rest: Throttled(*times, *rest), _times(), _CGROUPS, st.integers(0, 2**32), _COUNTS
+    )
     return st.one_of(
-        calls, waits, execs, forks, ends, changes, writes, st.builds(Loss, _TIMES, _COUNTS, _COUNTS), facts()
+        calls, waits, execs, forks, ends, changes, writes, intervals, st.builds(Loss, _TIMES, _COUNTS, _COUNTS), facts()
     )
 
 

@@ -16,6 +16,7 @@ from otel_kernel.kernel.events import (
     Exec,
     Fork,
     Role,
+    Throttled,
     Wait,
 )
 
@@ -200,6 +201,10 @@ class Story:
         path = f"/kubepods/pod{self.uid}/{identifier}"
         self.events.append(CgroupChange(self.now, action, cgroup_id, path, pid))
 
+    def throttled(self, cgroup_id: int, start_ns: int, took_ms: float, number: int = 0, cpu: int = 1) -> None:
+        """Let a cgroup have no CPU time; the kernel tells when that ends."""
+        self.events.append(Throttled(start_ns, start_ns + round(took_ms * MS), cgroup_id, cpu, number))
+
     def volumes(self, program: str = "mount") -> Told:
         """Let the kubelet mount, or unmount, something of the pod's."""
         path = f"/var/lib/kubelet/pods/{self.uid}/volumes/tmp"
@@ -381,7 +386,7 @@ def feed(assembly: Assembly, events: list[Recorded]) -> list[Trace]:
 
 def ended_ns(event: Recorded) -> int:
     """Return when an event was over."""
-    return event.end_ns if isinstance(event, Call | Wait) else event.ns
+    return event.end_ns if isinstance(event, Call | Throttled | Wait) else event.ns
 
 
 def merged(*stories: Story) -> Story:

@@ -9,7 +9,19 @@ from pathlib import Path
 from typing import NamedTuple, Self, TypeVar
 
 from otel_kernel.kernel import syscalls
-from otel_kernel.kernel.events import Call, CgroupChange, CgroupWrite, Decision, End, Event, Exec, Fork, Loss, Wait
+from otel_kernel.kernel.events import (
+    Call,
+    CgroupChange,
+    CgroupWrite,
+    Decision,
+    End,
+    Event,
+    Exec,
+    Fork,
+    Loss,
+    Throttled,
+    Wait,
+)
 from otel_kernel.kernel.probes import Counters, Probes
 
 # Other daemons of the machine, real ones too, are none to the probes of these tests.
@@ -60,7 +72,7 @@ class Seen:
     @property
     def of_processes(self) -> list[Told]:
         """Return all but the cgroups, which other pods of this machine have, too."""
-        return [event for event in self.events if not isinstance(event, CgroupChange | Loss)]
+        return [event for event in self.events if not isinstance(event, CgroupChange | Throttled | Loss)]
 
     def call(self, name: str, pid: int | None = None) -> Call:
         """Return the only call of that name."""

@@ -233,7 +233,7 @@ def test_bytes_that_are_no_text() -> None:
         (record(CALL, {1: b"/x\0"})[:-1], "should have"),
         (record(CALL, lengths=[0, 0xFFFFFFFF]), "should have"),
         (record(0), "unknown kind 0"),
-        (record(10), "unknown kind 10"),
+        (record(11), "unknown kind 11"),
         (record(CALL, role=9), "9 is not a valid Role"),
         (record(EXEC, decision=99), "99 is not a valid Decision"),
         (record(END, decision=0), "0 is not a valid Ending"),
