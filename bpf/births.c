@@ -31,6 +31,7 @@
 #include "daemons.c"
 #include "cgroups.c"
 #include "throttling.c"
+#include "throttle_stacks.c"
 #include "functions.c"
 #include "drops.c"
 #endif

@@ -86,6 +86,7 @@ def counting(settings: Settings, groups: frozenset[str]) -> Counting:
         functions=metrics.functions if of_calls else (),
         throttling=True,
         throttled_durations="cpu" in groups,
+        throttle_stacks="cpu" in groups and metrics.throttle_stacks,
     )
 
 

@@ -21,6 +21,7 @@ from otel_kernel.metrics.drop_source import DropSource
 from otel_kernel.metrics.identity_lags import IdentityLags
 from otel_kernel.metrics.life_source import LifeSource
 from otel_kernel.metrics.samples import Source as Meter
+from otel_kernel.metrics.stack_names import StackNames
 from otel_kernel.metrics.throttle_source import ThrottleSource
 from otel_kernel.node import cgroupfs, pid_namespace, procfs
 from otel_kernel.node.watch import CgroupSeen
@@ -75,6 +76,7 @@ class EbpfSource:
             attach(self._probes)
             self._probes.count_switches()
             self._probes.watch_throttling()
+            self._probes.watch_throttle_stacks()
             self._probes.watch_functions()
             self._attached_ns = boot_ns()
             words = self._begin(settings)
@@ -120,7 +122,9 @@ class EbpfSource:
     def _throttle_source(self) -> Iterator[Meter]:
         """Yield what measures throttled intervals, where it works."""
         if self._probes.throttles and self._probes.counting.throttled_durations:
-            yield ThrottleSource(self._probes.throttles, self._attached_ns, self._health)
+            stacks = self._probes.throttle_stacks if self._probes.counting.throttle_stacks else None
+            named = StackNames(stacks, self._host.proc_root) if stacks else None
+            yield ThrottleSource(self._probes.throttles, self._attached_ns, self._health, named)
 
     def _learn_pods(self) -> int:
         pods = set()

@@ -149,6 +149,12 @@ class Metrics:
         "25",
         "percent of throttled periods that makes an event",
     )
+    throttle_stacks: bool = setting(
+        "OTEL_KERNEL_THROTTLE_STACKS",
+        values.ON_OFF,
+        "off",
+        "where containers were when their CPU limit was used up, in otel_kernel.cpu.throttled",
+    )
     syscall_names: tuple[str, ...] | str | None = optional(
         "OTEL_KERNEL_SYSCALL_NAMES",
         values.either("all", list_of(values.SYSCALL)),

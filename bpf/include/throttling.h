@@ -29,6 +29,20 @@ struct unthrottling {
 };
 
 BPF_PERCPU_ARRAY(unthrottlings, struct unthrottling, 1);
+#ifdef THROTTLE_STACKS
+// Who ran when the limit was used up, and where: stacks by their id, negative where there was no room.
+struct stop {
+  u64 cgroup_id;
+  u32 pid;
+  s32 kernel;
+  s32 user;
+  u32 pad;
+};
+
+BPF_HASH(stops, struct stop, u64, STOPS_MAX);
+BPF_TABLE("stacktrace", int, struct bpf_stacktrace, stop_stacks, STACKS_MAX);
+#endif
+
 BPF_HASH(throttlings, u64, struct throttling, THROTTLED_MAX); // by the cgroup's id
 BPF_ARRAY(throttling_losses, struct throttling_losses, 1);
 BPF_ARRAY(no_throttling, struct throttling, 1); // too large for the stack

@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from otel_kernel.kernel.functions import UNTHROTTLE, Watch
+from otel_kernel.kernel.functions import THROTTLE, UNTHROTTLE, Watch
 
 OTHER = "_OTHER"
 # What has a number from here on has no name (bpf/include/life.h).
@@ -38,6 +38,7 @@ class Counting:
     open_paths: bool = False  # opens by the beginning of their path
     throttling: bool = False  # told for births
     throttled_durations: bool = False  # and kept of each container and pod
+    throttle_stacks: bool = False  # where they were
     functions: tuple[str, ...] = ()  # of the kernel: their calls and durations
 
     @property
@@ -62,9 +63,10 @@ class Counting:
     def without(self, macros: Collection[str]) -> "Counting":
         """Return what is left of it when these macros of bpf/ are not defined."""
         throttling = self.throttling and "WATCH_THROTTLING" not in macros
+        stacks = self.throttle_stacks and not {"WATCH_THROTTLING", "THROTTLE_STACKS"} & set(macros)
         throttled_durations = throttling and self.throttled_durations
         if "COUNT_LIFE" in macros:
-            return Counting(throttling=throttling, throttled_durations=throttled_durations)
+            return Counting(throttling=throttling, throttled_durations=throttled_durations, throttle_stacks=stacks)
         calls = "COUNT_CALLS" not in macros
         return Counting(
             names=self.names if calls and "COUNT_SYSCALLS" not in macros else None,
@@ -76,6 +78,7 @@ class Counting:
             open_paths=self.open_paths and calls and "OPEN_PATHS" not in macros,
             throttling=throttling,
             throttled_durations=throttled_durations,
+            throttle_stacks=stacks,
             functions=self.functions if "FUNCTIONS" not in macros else (),
         )
 
@@ -86,7 +89,8 @@ class Counting:
             Watch(name, "function_entry", "function_entry", "function_return", cookie)
             for cookie, name in enumerate(self.functions, 1)
         )
-        return (*((UNTHROTTLE,) if self.throttling else ()), *by_name)
+        of_throttling = ((self.throttling, UNTHROTTLE), (self.throttling and self.throttle_stacks, THROTTLE))
+        return (*(watch for is_asked, watch in of_throttling if is_asked), *by_name)
 
     def definitions(self, slots: int, cpus: int) -> dict[str, int]:
         """Return the macros that bpf/ takes."""
@@ -100,6 +104,7 @@ class Counting:
             "SYSCALL_ERRORS": self.errors,
             "OPEN_PATHS": self.opens and self.open_paths,
             "WATCH_THROTTLING": self.throttling,
+            "THROTTLE_STACKS": self.throttle_stacks and self.throttling,
             "KEEP_THROTTLING": self.throttling and self.throttled_durations,
         }
         asked = {name: 1 for name, is_asked in features.items() if is_asked}

@@ -25,14 +25,20 @@ class Watch(NamedTuple):
     function: str
     fentry: str
     kprobe: str
-    at_return: str
+    at_return: str  # empty: nothing
     cookie: int = 0  # what the programs are told, to tell the functions apart (since 5.15)
+
+    @property
+    def ways(self) -> list[tuple[str, ...]]:
+        """Return the ways of watching, best first: at the entry, and at the return where that is wanted."""
+        return [pair if self.at_return else pair[:1] for pair in _WAYS]
 
     def program(self, way: str) -> str:
         """Return the program in bpf/ for a way of watching."""
         return {"fentry": self.fentry, "kprobe": self.kprobe}.get(way, self.at_return)
 
 
+THROTTLE = Watch("throttle_cfs_rq", "throttle_fentry", "throttle_kprobe", "")
 UNTHROTTLE = Watch("unthrottle_cfs_rq", "unthrottle_fentry", "unthrottle_kprobe", "unthrottle_return")
 
 
@@ -95,7 +101,7 @@ def load(ready: compiled.Compiled, maps: Mapping[str, int], types: KernelTypes, 
     places = dict(enumerate(maps.values()))
     loaded = Loaded({}, {})
     for watch in watches:
-        for way in (way for pair in _WAYS for way in pair):
+        for way in (way for each in watch.ways for way in each):
             name = f"{watch.function}:{way}"
             try:
                 kind = _kind(types, watch.function, way)
@@ -118,14 +124,14 @@ class Attached(NamedTuple):
     """A function that is watched: closing the links ends it."""
 
     function: str
-    ways: tuple[str, str]
+    ways: tuple[str, ...]
     links: tuple[int, ...]
 
 
 def attach(watch: Watch, loaded: Loaded) -> Attached:
     """Begin to watch a function in the best way that works here. Raises OSError that says what stands in each's way."""
     reasons = []
-    for ways in _WAYS:
+    for ways in watch.ways:
         links: list[int] = []
         try:
             for way in reversed(ways):  # the return first: what it does not know the beginning of it leaves alone

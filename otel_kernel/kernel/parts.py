@@ -7,6 +7,7 @@ from otel_kernel.kernel.btf import BtfError, KernelTypes
 
 SWITCH = "sched_switch"
 THROTTLING = "WATCH_THROTTLING"
+THROTTLE_STACKS = "THROTTLE_STACKS"
 FUNCTIONS = "FUNCTIONS"
 
 
@@ -77,6 +78,15 @@ PARTS = (
         ("unthrottle_fentry", "unthrottle_kprobe", "unthrottle_return"),
     ),
     Part(
+        THROTTLE_STACKS,
+        "stacks of what a CPU limit stops",
+        ("stops", "stop_stacks"),
+        {"stop": ("stops", "key")},
+        {},
+        (("task_struct", "cgroups"), ("css_set", "dfl_cgrp")),
+        ("throttle_fentry", "throttle_kprobe"),
+    ),
+    Part(
         FUNCTIONS,
         "calls of kernel functions",
         ("function_calls", "function_begun"),
@@ -106,6 +116,8 @@ def with_offsets(types: KernelTypes, definitions: Mapping[str, int]) -> tuple[di
                 found["TASK_STRUCT_STATE"] = _state(types)
         except BtfError as error:
             absent[part.macro] = str(error)
+    if THROTTLING in absent and THROTTLE_STACKS in found:
+        absent[THROTTLE_STACKS] = absent[THROTTLING]
     if _FIRST in absent:
         return without(found, absent[_FIRST])
     return {name: value for name, value in found.items() if name not in absent}, absent

@@ -17,8 +17,9 @@ from otel_kernel.kernel.counting import Counting
 from otel_kernel.kernel.drops import Drops
 from otel_kernel.kernel.events import THROTTLED_TOLD, Event
 from otel_kernel.kernel.life import ContainerCounts
-from otel_kernel.kernel.parts import FUNCTIONS, SWITCH, THROTTLING
+from otel_kernel.kernel.parts import FUNCTIONS, SWITCH, THROTTLE_STACKS, THROTTLING
 from otel_kernel.kernel.ring import Ring
+from otel_kernel.kernel.throttle_stacks import ThrottleStacks
 from otel_kernel.kernel.throttles import Throttles
 
 _LOAD_TIMEOUT_S = 300  # a container that may use a tenth of a CPU compiles for minutes
@@ -56,6 +57,8 @@ class Sizes:
     paths: int = 16384  # beginnings of paths, of all containers
     path_kinds: int = 128  # of one
     throttled: int = 2048  # pods and containers
+    stops: int = 1024  # processes and stacks at which a CPU limit was used up, between two collections
+    stacks: int = 1024  # of them, a power of two
     cpus: int = field(default_factory=bpf.possible_cpus)  # over which counts are spread
 
     def definitions(self) -> dict[str, int]:
@@ -80,6 +83,8 @@ class Sizes:
             "PATH_KINDS_MAX": self.path_kinds,
             "THROTTLED_MAX": self.throttled,
             "THROTTLED_TOLD": THROTTLED_TOLD,
+            "STOPS_MAX": self.stops,
+            "STACKS_MAX": self.stacks,
         }
 
 
@@ -206,6 +211,7 @@ class Probes:
         self._watched = functions.Loaded(self._programs, manifest["watched"]["refused"])
         self._functions: list[functions.Attached] = []
         self.throttles = Throttles(self._watched, self.maps, manifest) if "throttlings" in self.maps else None
+        self.throttle_stacks = ThrottleStacks(self._watched, self.maps, manifest) if "stops" in self.maps else None
         self.undecodable = 0
         self.received = 0
 
@@ -225,6 +231,15 @@ class Probes:
                 self.throttles.attach()
             except OSError as error:
                 self.not_counted[THROTTLING] = error.strerror or str(error)
+                self.counting = self.counting.without(self.not_counted)
+
+    def watch_throttle_stacks(self) -> None:
+        """Begin to look at stacks, if that was asked for; where it cannot be, `not_counted` says why."""
+        if self.throttle_stacks and self.counting.throttle_stacks:
+            try:
+                self.throttle_stacks.attach()
+            except OSError as error:
+                self.not_counted[THROTTLE_STACKS] = error.strerror or str(error)
                 self.counting = self.counting.without(self.not_counted)
 
     def watch_functions(self) -> None:
@@ -343,6 +358,8 @@ class Probes:
             self.containers.detach()
         if self.throttles:
             self.throttles.detach()
+        if self.throttle_stacks:
+            self.throttle_stacks.detach()
         functions.detach(self._functions)
         self._functions.clear()
 

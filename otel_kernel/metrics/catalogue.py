@@ -42,7 +42,8 @@ METRICS: tuple[Metric, ...] = (
 BY_NAME: Mapping[str, Metric] = MappingProxyType({metric.name: metric for metric in METRICS})
 
 _THROTTLING = (
-    "state percentage throttled_ns periods throttled_periods period usage usage_60s limit intervals last_intervals"
+    "state percentage throttled_ns periods throttled_periods period usage usage_60s limit "
+    "intervals last_intervals stacks"
 ).split()
 THROTTLED = Event(
     "otel_kernel.cpu.throttled",
@@ -50,7 +51,7 @@ THROTTLED = Event(
     "cpu",
     "the share of throttled periods, in one interval of 10 periods or more, crossed OTEL_KERNEL_THROTTLE_THRESHOLD: "
     "once on crossing, once a minute while above, once on leaving; with the intervals since the last collection where "
-    "eBPF tells them, the latest 8 by start, length and CPU",
+    "eBPF tells them, the latest 8 by start, length and CPU; with OTEL_KERNEL_THROTTLE_STACKS where most of them began",
     "cgroupfs",
     tuple(f"otel_kernel.throttling.{name}" for name in _THROTTLING),
 )

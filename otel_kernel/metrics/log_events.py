@@ -84,13 +84,15 @@ class LogEvents:
 
 
 def _of_intervals(intervals: Intervals, now: Moment) -> dict[str, Value]:
-    last = (
-        f"{_rfc3339(now.unix(each.start_ns))} {each.length_ns / 1e9:.9f} s CPU {each.cpu}" for each in intervals.last
+    last = tuple(
+        f"{_rfc3339(now.unix(start_ns))} {length_ns / 1e9:.9f} s CPU {cpu}"
+        for _, start_ns, length_ns, cpu in intervals.last
     )
-    return {
-        "otel_kernel.throttling.intervals": intervals.number,
-        "otel_kernel.throttling.last_intervals": tuple(last),
-    }
+    prefix = "otel_kernel.throttling."
+    told: dict[str, Value] = {f"{prefix}intervals": intervals.number, f"{prefix}last_intervals": last}
+    if intervals.stacks is not None:
+        told[f"{prefix}stacks"] = tuple(intervals.stacks)
+    return told
 
 
 def _rfc3339(unix_ns: int) -> str:

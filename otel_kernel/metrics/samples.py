@@ -38,6 +38,7 @@ class Intervals(NamedTuple):
 
     number: int
     last: Sequence[Interval]
+    stacks: Sequence[str] | None = None  # where it was most often; None: nobody asked
 
 
 class Samples(NamedTuple):

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from otel_kernel.health import Counter, Health
 from otel_kernel.kernel.throttles import Throttles, Throttling
 from otel_kernel.metrics.samples import Distribution, Intervals, Sample, Samples, SeriesName, Target
+from otel_kernel.metrics.stack_names import StackNames
 from otel_kernel.pods.directory import Container, Pod, Removed
 
 _OF_POD = SeriesName("otel_kernel.pod.cpu.throttled.duration")
@@ -19,8 +20,11 @@ log = logging.getLogger(__name__)
 class ThrottleSource:
     """Measures throttled intervals. The tables are the probes'."""
 
-    def __init__(self, throttles: Throttles, since_boot_ns: int, health: Health) -> None:
+    def __init__(
+        self, throttles: Throttles, since_boot_ns: int, health: Health, stacks: StackNames | None = None
+    ) -> None:
         """Take over tables in which intervals are counted since then."""
+        self._stacks = stacks
         self._throttles = throttles
         self._since_ns = since_boot_ns
         self._health = health
@@ -42,6 +46,8 @@ class ThrottleSource:
             self._health.reach(Counter.THROTTLES_MISSED, self._throttles.missed())
             self._counted = self._throttles.read()
             self._forget_gone(self._counted)
+            if self._stacks:
+                self._stacks.look()
         except OSError as error:
             self._refused(error)
         yield
@@ -75,10 +81,11 @@ class ThrottleSource:
 
     def _new(self, container: Container) -> Intervals:
         now, before = self._of(container), self._before.get(container.cgroup.id or 0)
+        stacks = self._stacks.of(container.cgroup.id or 0) if self._stacks else None
         if now is None:
-            return Intervals(0, ())
+            return Intervals(0, (), stacks)
         first = before.intervals if before is not None else 0
-        return Intervals(now.intervals - first, [each for each in now.last if each.number >= first])
+        return Intervals(now.intervals - first, [each for each in now.last if each.number >= first], stacks)
 
     def _forget_gone(self, counted: Mapping[int, Throttling]) -> None:
         gone = [cgroup_id for cgroup_id, each in counted.items() if each.is_gone]

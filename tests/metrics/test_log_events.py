@@ -28,7 +28,7 @@ def test_throttling_is_told_in_the_births_trace(tmp_path: Path) -> None:
     assert event.attributes["otel_kernel.throttling.percentage"] == 80.0
     assert event.attributes["otel_kernel.throttling.throttled_ns"] == 9_000_000_000
     assert event.attributes["otel_kernel.throttling.usage"] == 0.1
-    *told, intervals, last = next(each.attributes for each in EVENTS if each.name == event.name)
+    *told, intervals, last, _ = next(each.attributes for each in EVENTS if each.name == event.name)
     assert list(event.attributes) == told
     assert {intervals, last} == {
         f"otel_kernel.throttling.{what}" for what in ("intervals", "last_intervals")
