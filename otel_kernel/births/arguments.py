@@ -6,6 +6,7 @@ Arguments are chosen by others: whatever cannot be read is None, never an error 
 
 import re
 from enum import StrEnum
+from functools import lru_cache
 from typing import NamedTuple
 
 from otel_kernel.kernel.events import Decision, Exec
@@ -86,6 +87,7 @@ class CniArguments(NamedTuple):
     pod_namespace: str | None
 
 
+@lru_cache(maxsize=64)  # who identifies asks, and then who assembles
 def command(exec_: Exec) -> Command:
     """Return what the command line of a successful execve says. Never raises."""
     program = program_name(exec_.filename, exec_.arguments)
@@ -107,8 +109,8 @@ def command(exec_: Exec) -> Command:
 def program_name(filename: str, arguments: tuple[str, ...]) -> str:
     """Return the base name of the image; of a re-executed one (`/proc/self/exe`, memfd) that of its first argument."""
     path = arguments[0] if arguments and _RE_EXECUTED.fullmatch(filename) else filename
-    name = path.rstrip("/").rpartition("/")[2]
-    return "".join(c if c.isprintable() else "\ufffd" for c in name[:_LONGEST_PROGRAM]) or "?"
+    name = path.rstrip("/").rpartition("/")[2][:_LONGEST_PROGRAM]
+    return (name if name.isprintable() else "".join(c if c.isprintable() else "\ufffd" for c in name)) or "?"
 
 
 def cni_arguments(environment: tuple[tuple[str, str], ...]) -> CniArguments | None:

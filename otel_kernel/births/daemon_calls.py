@@ -12,8 +12,10 @@ from otel_kernel.kernel.events import Call, CgroupWrite
 # A child execs or ends at once; what a runtime clones for probes would otherwise crowd out what waits for its pod.
 _CLONE_KEPT_NS = 10_000_000_000
 _THREADS_KEPT = 1024
+# What stands before it is looked at after its first digits: at most places of a path there are none.
 _ID = re.compile(
-    r"(?:(?<=pod)|(?<![0-9a-f]))(?:[0-9a-f]{64}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{8}(?:_[0-9a-f]{4}){3}_[0-9a-f]{12}|[0-9a-f]{32})(?![0-9a-f])"
+    r"[0-9a-f]{8}(?:(?<=pod.{8})|(?<![0-9a-f].{8}))"
+    r"(?:[0-9a-f]{56}|(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|(?:_[0-9a-f]{4}){3}_[0-9a-f]{12}|[0-9a-f]{24})(?![0-9a-f])"
 )
 _NEW_NET = 0x40000000
 _MOUNTED_ON = frozenset({"mount", "move_mount"})

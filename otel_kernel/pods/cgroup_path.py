@@ -5,6 +5,7 @@ Paths are counted from the root of a cgroup hierarchy, as `/proc/<pid>/cgroup` a
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 # PATH_MAX of include/uapi/linux/limits.h: the kernel tells no longer path, so a longer one was not told by the kernel.
 _LONGEST_PATH = 4096
@@ -47,6 +48,7 @@ class PodPath:
         return self.container_id is not None and self.below in {"", "container"}
 
 
+@lru_cache(maxsize=1024)  # identity, directory and bundles ask for the same one after the other
 def parse(path: str) -> PodPath | None:
     """Return whose cgroup `path` is, or None when it lies in no pod.
 
