@@ -8,8 +8,8 @@
 #include <uapi/linux/mount.h>
 
 #include "include/registers.h"
-#include "include/record.h"
 #include "include/kernel.h"
+#include "include/record.h"
 #include "include/path.h"
 #include "include/shape.h"
 #include "include/process.h"
@@ -20,8 +20,8 @@
 // The compiler is the longest part of a start, so two of them share the work: each makes one half of the programs.
 #ifdef CALLS_HALF
 #include "container_calls.c"
-#include "calls.c"
 #include "call_details.c"
+#include "calls.c"
 #else
 #include "include/network.h"
 #include "life.c"

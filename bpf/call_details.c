@@ -155,6 +155,15 @@ static __always_inline bool describe_strings(struct thread *t, u32 tid, u32 shap
   return true;
 }
 
+// Most drawn calls have no strings: what there is to tell of those needs no program of its own.
+static __always_inline void describe_plain(struct bpf_raw_tracepoint_args *ctx, struct thread *t, u32 tid, u32 shape) {
+  struct registers r;
+  read_registers(&r, ctx->args[0]);
+  begin_call(t, &r, tid);
+  if (shape == CLONE3) t->unread = read_clone_flags(t);
+  t->in_call = DESCRIBED;
+}
+
 // Describes a call: at its entry; at its return when seccomp refused it; and at its return once more what was not readable at entry.
 int enter_drawn(struct bpf_raw_tracepoint_args *ctx) {
   u32 tid = bpf_get_current_pid_tgid();
@@ -242,13 +251,9 @@ static __always_inline void report_call(struct thread *t, u32 tid, struct proces
   send(r, s ? pack(r, s) : 0, false);
 }
 
-int exit_drawn(struct bpf_raw_tracepoint_args *ctx) {
-  u64 id = bpf_get_current_pid_tgid();
-  u32 pid = id >> 32, tid = id;
+static __always_inline void leave_drawn(struct bpf_raw_tracepoint_args *ctx, u32 pid, u32 tid, struct process *p,
+                                        struct thread *t) {
   s64 result = ctx->args[1];
-  struct process *p = processes.lookup(&pid);
-  struct thread *t = threads.lookup(&tid);
-  if (!p || !t) return 0;
   u32 shape = shape_of(t->nr);
   bool described = t->in_call == DESCRIBED || t->in_call == READ_AGAIN, is_exec = shape == EXECVE || shape == EXECVEAT;
   if (can_read_again(t, shape, result)) {
@@ -267,6 +272,15 @@ int exit_drawn(struct bpf_raw_tracepoint_args *ctx) {
     forget_thread(tid);
     begin_container(tid);
   }
+}
+
+// The return of a call that on_sys_exit leaves to others: a daemon's, a refused one, one that was read again.
+int exit_drawn(struct bpf_raw_tracepoint_args *ctx) {
+  u64 id = bpf_get_current_pid_tgid();
+  u32 pid = id >> 32, tid = id;
+  struct process *p = processes.lookup(&pid);
+  struct thread *t = threads.lookup(&tid);
+  if (p && t) leave_drawn(ctx, pid, tid, p, t);
   return 0;
 }
 

@@ -26,6 +26,11 @@ static __always_inline u32 own_thread_id(u64 self) { return LOAD(u32, self + TAS
 
 static __always_inline u32 own_process_id(u64 self) { return LOAD(u32, self + TASK_STRUCT_TGID); }
 
+static __always_inline u64 own_cgroup_id(u64 self) {
+  u64 cgroup = LOAD(u64, LOAD(u64, self + TASK_STRUCT_CGROUPS) + CSS_SET_DFL_CGRP);
+  return LOAD(u64, LOAD(u64, cgroup + CGROUP_KN) + KERNFS_NODE_ID);
+}
+
 static __always_inline bool own_call_is_compat(u64 self) {
 #if defined(TARGET_x86_64)
   return LOAD(u32, self + TASK_STRUCT_THREAD_INFO + THREAD_INFO_STATUS) & 2; // TS_COMPAT
@@ -39,7 +44,25 @@ static __always_inline u64 own_task(void) { return bpf_get_current_pid_tgid(); }
 static __always_inline u32 own_thread_id(u64 self) { return self; }
 
 static __always_inline u32 own_process_id(u64 self) { return self >> 32; }
+
+static __always_inline u64 own_cgroup_id(u64 self) { return bpf_get_current_cgroup_id(); }
+
+static __always_inline bool own_call_is_compat(u64 self) {
+#if defined(TARGET_x86_64)
+  return read32(current_task() + TASK_STRUCT_THREAD_INFO + THREAD_INFO_STATUS) & 2; // TS_COMPAT
+#else
+  return read64(current_task() + TASK_STRUCT_THREAD_INFO + THREAD_INFO_FLAGS) & (1 << 22); // TIF_32BIT
 #endif
+}
+#endif
+
+// 32-bit and x32 calls use other number tables.
+static __always_inline bool is_compat(u64 self, u64 nr) {
+#if defined(TARGET_x86_64)
+  if (nr & 0x40000000) return true;
+#endif
+  return own_call_is_compat(self);
+}
 
 // The process id in the task's own PID namespace (struct pid: level, numbers[]).
 static __always_inline u32 vpid_of(u64 task) {
@@ -78,16 +101,6 @@ static __always_inline u32 exit_status_of(u64 task) {
   if (read32(signal + SIGNAL_STRUCT_FLAGS) & 4)
     return read32(signal + SIGNAL_STRUCT_GROUP_EXIT_CODE); // SIGNAL_GROUP_EXIT
   return read32(read64(task + TASK_STRUCT_GROUP_LEADER) + TASK_STRUCT_EXIT_CODE);
-}
-
-// 32-bit and x32 calls use other number tables.
-static __always_inline bool is_compat(u64 nr) {
-#if defined(TARGET_x86_64)
-  if (nr & 0x40000000) return true;
-  return read32(current_task() + TASK_STRUCT_THREAD_INFO + THREAD_INFO_STATUS) & 2; // TS_COMPAT
-#else
-  return read64(current_task() + TASK_STRUCT_THREAD_INFO + THREAD_INFO_FLAGS) & (1 << 22); // TIF_32BIT
-#endif
 }
 
 // A descriptor is an int: what a register holds above it does not count.

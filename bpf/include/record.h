@@ -211,11 +211,11 @@ static __always_inline struct record *new_record(u32 kind) {
   struct record *r = scratch.lookup(&zero);
   if (!r) return NULL;
   __builtin_memset(r, 0, offsetof(struct record, payload));
-  u64 id = bpf_get_current_pid_tgid();
+  u64 self = own_task();
   r->kind = kind;
-  r->pid = id >> 32;
-  r->thread_id = id;
-  r->cgroup_id = bpf_get_current_cgroup_id();
+  r->pid = own_process_id(self);
+  r->thread_id = own_thread_id(self);
+  r->cgroup_id = own_cgroup_id(self);
   r->start_ns = r->end_ns = bpf_ktime_get_boot_ns();
   return r;
 }

@@ -60,11 +60,8 @@ static __always_inline u32 slot_of(u64 cgroup_id) {
   return slot ? *slot : NO_SLOT;
 }
 
-// Where is the running task? The pointer is typed: the verifier checks such loads against BTF, and they are no calls.
-static __always_inline u32 own_slot(u64 self) {
-  u64 cgroup = LOAD(u64, LOAD(u64, self + TASK_STRUCT_CGROUPS) + CSS_SET_DFL_CGRP);
-  return slot_of(LOAD(u64, LOAD(u64, cgroup + CGROUP_KN) + KERNFS_NODE_ID));
-}
+// Where is the running task?
+static __always_inline u32 own_slot(u64 self) { return slot_of(own_cgroup_id(self)); }
 
 static __always_inline void enter_bucket(u64 cgroup_id, u32 slot) {
   u32 at = cgroup_id & (BUCKETS - 1);
