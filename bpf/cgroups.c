@@ -1,8 +1,7 @@
-// Which cgroups are pods'? Taken from any task: with systemd's driver PID 1 makes and attaches them. Only the v2 hierarchy (id 0) counts:
-// its inode number is what bpf_get_current_cgroup_id() returns.
+// Which cgroups are pods'? Taken from any task: with systemd's driver PID 1 makes and attaches them. Only one hierarchy counts.
 
-static __always_inline bool is_v2(u64 cgroup) {
-  return read32(read64(cgroup + CGROUP_ROOT) + CGROUP_ROOT_HIERARCHY_ID) == 0;
+static __always_inline bool is_of_pods(u64 cgroup) {
+  return read32(read64(cgroup + CGROUP_ROOT) + CGROUP_ROOT_HIERARCHY_ID) == PODS_HIERARCHY;
 }
 
 static __always_inline bool is_hex(u8 c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); }
@@ -44,7 +43,7 @@ static __always_inline void report_cgroup(u32 kind, u64 id, const char *path, u3
 // cgroup_mkdir(struct cgroup *cgrp, const char *path)
 int on_cgroup_mkdir(struct bpf_raw_tracepoint_args *ctx) {
   u64 cgroup = ctx->args[0];
-  if (!is_v2(cgroup)) return 0;
+  if (!is_of_pods(cgroup)) return 0;
   u64 id = id_of(cgroup);
   u64 parent = read64(cgroup + CGROUP_SELF + CGROUP_SUBSYS_STATE_PARENT);
   u64 parent_id = parent ? id_of(parent - CGROUP_SELF) : 0;
@@ -73,7 +72,7 @@ int on_cgroup_mkdir(struct bpf_raw_tracepoint_args *ctx) {
 // cgroup_rmdir(struct cgroup *cgrp, const char *path)
 int on_cgroup_rmdir(struct bpf_raw_tracepoint_args *ctx) {
   u64 cgroup = ctx->args[0];
-  if (!is_v2(cgroup)) return 0;
+  if (!is_of_pods(cgroup)) return 0;
   u64 id = id_of(cgroup);
   take_slot(id);
   if (!pod_cgroups.lookup(&id)) return 0;
@@ -87,7 +86,7 @@ int on_cgroup_rmdir(struct bpf_raw_tracepoint_args *ctx) {
 // cgroup_attach_task(struct cgroup *dst_cgrp, const char *path, struct task_struct *task, bool threadgroup)
 int on_cgroup_attach_task(struct bpf_raw_tracepoint_args *ctx) {
   u64 cgroup = ctx->args[0];
-  if (!is_v2(cgroup)) return 0;
+  if (!is_of_pods(cgroup)) return 0;
   u64 id = id_of(cgroup);
   if (!pod_cgroups.lookup(&id)) return 0;
   report_cgroup(CGROUP_ATTACH, id, (const char *)ctx->args[1], read32(ctx->args[2] + TASK_STRUCT_TGID), false);

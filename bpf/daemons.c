@@ -25,7 +25,7 @@ static __always_inline bool learn_task(u64 task) {
   u64 leader = read64(task + TASK_STRUCT_GROUP_LEADER);
   if (!read64(leader + TASK_STRUCT_MM)) return false; // a kernel thread, or ended
   u32 kind = kind_by_name(leader);
-  u64 cgroup = id_of(read64(read64(leader + TASK_STRUCT_CGROUPS) + CSS_SET_DFL_CGRP));
+  u64 cgroup = id_of(pods_cgroup_of(leader));
   if (!kind || pod_cgroups.lookup(&cgroup)) return false;
   u32 tid = read32(task + TASK_STRUCT_PID), pid = read32(task + TASK_STRUCT_TGID);
   struct process new = {.role = DAEMON, .daemon_kind = kind};

@@ -236,7 +236,7 @@ int on_exec(struct bpf_raw_tracepoint_args *ctx) {
   u64 id = bpf_get_current_pid_tgid();
   u32 pid = id >> 32, old = ctx->args[1];
   struct process *p = processes.lookup(&pid);
-  u64 cgroup = bpf_get_current_cgroup_id();
+  u64 cgroup = own_cgroup_id(own_task());
   u32 *level = pod_cgroups.lookup(&cgroup);
   if (!p || p->role == RUNNING) task_executes(pid, old);
   if (!p) {

@@ -25,9 +25,7 @@ static __always_inline bool ends_process(u64 task, u32 pid) {
 #endif
 
 #ifdef COUNT_LIFE
-static __always_inline u64 cgroup_id_of(u64 task) {
-  return id_of(read64(read64(task + TASK_STRUCT_CGROUPS) + CSS_SET_DFL_CGRP));
-}
+static __always_inline u64 cgroup_id_of(u64 task) { return id_of(pods_cgroup_of(task)); }
 #endif
 
 // In its parent, before it runs. It may be in another cgroup than its parent (clone3: CLONE_INTO_CGROUP).
@@ -47,7 +45,7 @@ static __always_inline void task_begins(u64 task, u64 clone_flags) {
 
 static __always_inline void task_executes(u32 pid, u32 old) {
 #if defined(COUNT_CALLS) || defined(COUNT_PROCESSES)
-  u32 slot = slot_of(bpf_get_current_cgroup_id());
+  u32 slot = slot_of(own_cgroup_id(own_task()));
   if (slot == NO_SLOT) return;
 #ifdef COUNT_CALLS
   if (old != pid) { // it took over the id of a thread that did something else
@@ -79,7 +77,7 @@ static __always_inline void task_ends(u32 tid, u32 pid) {
 #endif
 #endif
 #ifdef COUNT_PROCESSES
-  struct life *life = life_of(slot_of(bpf_get_current_cgroup_id()));
+  struct life *life = life_of(slot_of(own_cgroup_id(own_task())));
   if (life && ends_process(current_task(), pid)) __sync_fetch_and_add(&life->exits, 1);
 #endif
 }

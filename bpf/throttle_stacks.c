@@ -3,7 +3,7 @@
 
 // Whoever runs need not be whose limit it is: it may just be waking somebody in a group that has no time left.
 static __always_inline bool runs_in(u64 cgroup) {
-  u64 own = read64(read64(current_task() + TASK_STRUCT_CGROUPS) + CSS_SET_DFL_CGRP);
+  u64 own = pods_cgroup_of(current_task());
 #pragma clang loop unroll(disable)
   for (u32 i = 0; i < LEVELS_MAX; i++) {
     if (own == cgroup) return true;

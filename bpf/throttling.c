@@ -25,7 +25,7 @@ static __always_inline u64 throttled_id(u64 cgroup) {
 
 static __always_inline u64 throttled_cgroup(u64 cfs_rq) {
   u64 cgroup = read64(read64(cfs_rq + CFS_RQ_TG) + TASK_GROUP_CSS + CGROUP_SUBSYS_STATE_CGROUP);
-  return cgroup && is_v2(cgroup) ? throttled_id(cgroup) : 0;
+  return cgroup && is_of_pods(cgroup) ? throttled_id(cgroup) : 0;
 }
 
 // Not by new_record() and send(): this may interrupt a program that is just filling its record.

@@ -3,7 +3,7 @@
 import json
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Literal
 
 from otel_kernel import ebpf, host_files
@@ -72,6 +72,8 @@ def check(settings: Settings, *, as_json: bool) -> int:
     """Print the table (or JSON) and return the exit status: 0 the birth trace works, 1 its fallback does, 2 nothing."""
     attempt = try_probes(settings)
     hierarchy, cgroup_reason = find_hierarchy(settings)
+    if hierarchy and not attempt.reason:
+        attempt = replace(attempt, reason=ebpf.no_pods(hierarchy.kind, hierarchy.root, settings.observation.proc_root))
     signals = [
         *judge(attempt, hierarchy, cgroup_reason),
         *processes(settings, hierarchy, attempt),
@@ -181,8 +183,6 @@ def judge(attempt: Attempt, hierarchy: cgroupfs.Hierarchy | None, cgroup_reason:
     reason, enable = attempt.reason, ebpf.remedy(attempt.reason)
     if not reason and hierarchy is None:
         reason, enable = cgroup_reason, "mount a cgroup hierarchy, or set OTEL_KERNEL_CGROUP_ROOT"
-    elif not reason and hierarchy is not None and hierarchy.kind is cgroupfs.Kind.V1:
-        reason, enable = ebpf.V1_ONLY, ebpf.remedy(ebpf.V1_ONLY)
     fallback: How = "files" if hierarchy else "not here"
     births = Signal("birth trace", "not here" if reason else "eBPF", reason, enable if reason else "")
     return [

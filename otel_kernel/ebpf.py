@@ -11,13 +11,13 @@ from otel_kernel.kernel import functions, syscalls
 from otel_kernel.kernel.counting import FUNCTIONS_MAX, TIMED_MAX, Counting
 from otel_kernel.kernel.probes import Loading, Probes, ProbesError, Sizes
 from otel_kernel.metrics.ebpf_rows import SYSCALL_NAMES
-from otel_kernel.node import cgroupfs
+from otel_kernel.node import cgroupfs, controllers
 from otel_kernel.settings import Settings
 
 log = logging.getLogger(__name__)
 
 V1_CPU = "the cpu controller is cgroup v1's: the kernel side cannot tell whose limit it was"
-V1_ONLY = "the host has cgroup v1 only: the kernel side cannot tell a task's pod"
+NO_CONTROLLER = "the hierarchy of pods has no controller: the kernel side cannot tell a task's pod"
 REMEDIES = {
     "not root": "run as root, in a container as a privileged one",
     "eBPF is off": "OTEL_KERNEL_EBPF=auto",
@@ -35,7 +35,7 @@ REMEDIES = {
     "sched_info": "a kernel with CONFIG_SCHED_INFO (CONFIG_TASK_DELAY_ACCT)",
     "network namespace may not be opened": "the host's PID namespace, and CAP_SYS_PTRACE",
     "Operation not permitted": "a privileged container; kernel lockdown must not be `confidentiality`",
-    V1_ONLY: "a cgroup v2 hierarchy (beside v1 is enough)",
+    NO_CONTROLLER: "a hierarchy of v2, or one with pids, memory or cpu",
 }
 
 
@@ -49,9 +49,10 @@ def start(settings: Settings, groups: frozenset[str]) -> Loading | str:
         return "eBPF is off"
     if os.geteuid() != 0:
         return "not root"
+    chosen = {"draw_openat": settings.births.openat_spans, "drops": "network" in groups}
     try:
-        openat_spans = settings.births.openat_spans
-        return Loading(cache_directory(), Sizes(), wanted, draw_openat=openat_spans, drops="network" in groups)
+        pods_v1 = controllers.v1_of_pods(settings.observation.cgroup_root, settings.observation.proc_root)
+        return Loading(cache_directory(), Sizes(), wanted, pods_v1=pods_v1, **chosen)
     except (ProbesError, OSError) as error:
         return str(error)
 
@@ -113,15 +114,22 @@ def finish(loading: Loading | str, files: HostFiles, *, run_statistics: bool = F
     if isinstance(loading, str):
         raise ProbesError(loading)
     loaded = loading.finish()
-    if files.hierarchy_kind is cgroupfs.Kind.V1:
+    if reason := no_pods(files.hierarchy_kind, files.hierarchy, files.proc_root):
         loaded.close()
-        raise ProbesError(V1_ONLY)
+        raise ProbesError(reason)
     if run_statistics:
         try:
             loaded.enable_run_statistics()
         except OSError as error:
             log.warning("OTEL_KERNEL_BPF_STATS=on: the kernel refuses its statistics: %s", error.strerror)
     return loaded
+
+
+def no_pods(kind: cgroupfs.Kind, hierarchy: Path, proc_root: Path) -> str:
+    """Return why the kernel side cannot tell a task's pod here, empty when it can."""
+    if kind is not cgroupfs.Kind.V1 or controllers.v1_of_pods(hierarchy.parent, proc_root):
+        return ""
+    return NO_CONTROLLER
 
 
 def remedy(reason: str) -> str:

@@ -14,11 +14,24 @@ static __always_inline u32 read32(u64 address) {
 
 static __always_inline u64 current_task(void) { return bpf_get_current_task(); }
 
+static __always_inline u64 id_of(u64 cgroup) { return read64(read64(cgroup + CGROUP_KN) + KERNFS_NODE_ID); }
+
+// Pods are looked for in one hierarchy: v2 (id 0), or on a host that has none that of a v1 controller, PODS_SUBSYS.
+#ifdef PODS_SUBSYS
+#define PODS_CGROUP(read, css_set) read(read((css_set) + CSS_SET_SUBSYS + 8 * PODS_SUBSYS) + CGROUP_SUBSYS_STATE_CGROUP)
+#else
+#define PODS_HIERARCHY 0
+#define PODS_CGROUP(read, css_set) read((css_set) + CSS_SET_DFL_CGRP)
+#endif
+
+static __always_inline u64 pods_cgroup_of(u64 task) { return PODS_CGROUP(read64, read64(task + TASK_STRUCT_CGROUPS)); }
+
 // The running task, for what every system call and context switch needs. Where containers are counted its pointer is a typed one (since
 // 5.11): the verifier checks what is loaded by it against BTF, and no load is a call of a helper, each of which costs a fifth of an empty
 // program.
 #ifdef COUNT_LIFE
 #define LOAD(type, address) (*(type *)(address))
+#define LOAD64(address) LOAD(u64, address)
 
 static __always_inline u64 own_task(void) { return (u64)bpf_get_current_task_btf(); }
 
@@ -27,7 +40,7 @@ static __always_inline u32 own_thread_id(u64 self) { return LOAD(u32, self + TAS
 static __always_inline u32 own_process_id(u64 self) { return LOAD(u32, self + TASK_STRUCT_TGID); }
 
 static __always_inline u64 own_cgroup_id(u64 self) {
-  u64 cgroup = LOAD(u64, LOAD(u64, self + TASK_STRUCT_CGROUPS) + CSS_SET_DFL_CGRP);
+  u64 cgroup = PODS_CGROUP(LOAD64, LOAD(u64, self + TASK_STRUCT_CGROUPS));
   return LOAD(u64, LOAD(u64, cgroup + CGROUP_KN) + KERNFS_NODE_ID);
 }
 
@@ -45,7 +58,13 @@ static __always_inline u32 own_thread_id(u64 self) { return self; }
 
 static __always_inline u32 own_process_id(u64 self) { return self >> 32; }
 
-static __always_inline u64 own_cgroup_id(u64 self) { return bpf_get_current_cgroup_id(); }
+static __always_inline u64 own_cgroup_id(u64 self) {
+#ifdef PODS_SUBSYS
+  return id_of(pods_cgroup_of(current_task()));
+#else
+  return bpf_get_current_cgroup_id();
+#endif
+}
 
 static __always_inline bool own_call_is_compat(u64 self) {
 #if defined(TARGET_x86_64)
@@ -71,8 +90,6 @@ static __always_inline u32 vpid_of(u64 task) {
   if (level > 31) return 0;
   return read32(pid + PID_NUMBERS + level * UPID_SIZE + UPID_NR);
 }
-
-static __always_inline u64 id_of(u64 cgroup) { return read64(read64(cgroup + CGROUP_KN) + KERNFS_NODE_ID); }
 
 static __always_inline u32 inode_of(u64 proxy, u32 member, u32 ns) {
   return read32(read64(proxy + member) + ns + NS_COMMON_INUM);

@@ -61,7 +61,7 @@ static __always_inline u32 learn(u64 net, u64 pod) {
 
 // A container's entry point runs: in the network of its pod.
 static __always_inline void learn_own_network(u64 task) {
-  u64 cgroup = read64(read64(task + TASK_STRUCT_CGROUPS) + CSS_SET_DFL_CGRP);
+  u64 cgroup = pods_cgroup_of(task);
 #pragma unroll
   for (int i = 0; i < CGROUPS_ABOVE; i++) {
     u64 id = id_of(cgroup);

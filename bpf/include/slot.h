@@ -1,5 +1,5 @@
 // Which container does this task count for? A slot for each container's cgroup, given when that is made, so that its first calls count.
-// Every look-up is by the id of the running task's cgroup in the v2 hierarchy.
+// Every look-up is by the id of the running task's cgroup in the hierarchy of pods.
 #ifdef COUNT_LIFE
 
 #define NO_SLOT 0xffffffff

@@ -4,8 +4,6 @@ from otel_kernel.kernel.btf import BtfError, KernelTypes
 
 # Every member that bpf/include/network.h and bpf/drops.c walk.
 _MEMBERS = (
-    ("task_struct", "cgroups"),
-    ("css_set", "dfl_cgrp"),
     ("inode", "i_private"),
     ("sk_buff", "dev"),
     ("sk_buff", "sk"),

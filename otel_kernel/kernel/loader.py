@@ -82,13 +82,29 @@ def load(
     """
     needs.check()
     types = btf.KernelTypes()
-    definitions, uncounted = parts.with_offsets(types, definitions)
+    definitions, uncounted = parts.with_offsets(types, _with_hierarchy(types, definitions))
     try:
         return _load(types, definitions, uncounted, watches, cache)
     except OSError as error:
         if not parts.chosen(definitions):
             raise
         return _load(types, *parts.without(definitions, str(error)), [], cache)
+
+
+def _with_hierarchy(types: btf.KernelTypes, definitions: dict[str, int]) -> dict[str, int]:
+    """Return the definitions with the place of the v1 controller whose hierarchy was asked for, if one was.
+
+    Raises BtfError when the kernel has no such controller.
+    """
+    asked = next((name for name in definitions if name.startswith(parts.PODS_V1)), None)
+    if asked is None:
+        return definitions
+    wanted = f"{asked.removeprefix(parts.PODS_V1).lower()}_cgrp_id"
+    for place, name in types.enum("cgroup_subsys_id").items():
+        if name == wanted:
+            others = {key: value for key, value in definitions.items() if key != asked}
+            return others | {"PODS_SUBSYS": place, "PODS_HIERARCHY": definitions[asked]}
+    raise btf.BtfError(f"the kernel's BTF has no {wanted}")
 
 
 def _load(

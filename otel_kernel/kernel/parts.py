@@ -9,6 +9,7 @@ SWITCH = "sched_switch"
 THROTTLING = "WATCH_THROTTLING"
 THROTTLE_STACKS = "THROTTLE_STACKS"
 FUNCTIONS = "FUNCTIONS"
+PODS_V1 = "PODS_V1_"  # and a controller's name: the number of the hierarchy that pods are looked for in
 
 
 class Part(NamedTuple):

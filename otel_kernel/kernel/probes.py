@@ -17,7 +17,7 @@ from otel_kernel.kernel.counting import Counting
 from otel_kernel.kernel.drops import Drops
 from otel_kernel.kernel.events import THROTTLED_TOLD, Event
 from otel_kernel.kernel.life import ContainerCounts
-from otel_kernel.kernel.parts import FUNCTIONS, SWITCH, THROTTLE_STACKS, THROTTLING
+from otel_kernel.kernel.parts import FUNCTIONS, PODS_V1, SWITCH, THROTTLE_STACKS, THROTTLING
 from otel_kernel.kernel.ring import Ring
 from otel_kernel.kernel.throttle_stacks import ThrottleStacks
 from otel_kernel.kernel.throttles import Throttles
@@ -122,7 +122,7 @@ class Attachment(NamedTuple):
 class Loading:
     """The loader at work: it is started early, so that it compiles while the agent imports and scans."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what the programs are made for, each by its name
         self,
         cache: Path,
         sizes: Sizes,
@@ -130,11 +130,16 @@ class Loading:
         *,
         draw_openat: bool = False,
         drops: bool = False,
+        pods_v1: tuple[str, int] | None = None,
     ) -> None:
-        """Start the loader. Raises ProbesError."""
+        """Start the loader; `pods_v1`: controller and number of the hierarchy that has pods, None for v2.
+
+        Raises ProbesError.
+        """
         chosen = {"DRAW_OPENAT": draw_openat, "DROPS": drops}
         definitions = sizes.definitions() | {name: 1 for name, is_chosen in chosen.items() if is_chosen}
         definitions |= counting.definitions(sizes.slots, sizes.cpus)
+        definitions |= {f"{PODS_V1}{pods_v1[0].upper()}": pods_v1[1]} if pods_v1 else {}
         self._sizes, self._counting = sizes, counting
         self._channel, theirs = socket.socketpair()
         self._channel.settimeout(_LOAD_TIMEOUT_S)

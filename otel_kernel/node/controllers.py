@@ -35,6 +35,23 @@ def find(cgroup_root: Path) -> Controllers:
     return Controllers(pods, pods if hierarchy.kind is Kind.HYBRID else None, *found)
 
 
+def v1_of_pods(cgroup_root: Path, proc_root: Path) -> tuple[str, int] | None:
+    """Return a controller of the hierarchy that pods are looked for in, and its number (`/proc/cgroups`).
+
+    None where that is v2, or has no controller, or there is none.
+    """
+    try:
+        hierarchy = cgroupfs.hierarchy(cgroup_root)
+    except cgroupfs.NoCgroupsError:
+        return None
+    names = hierarchy.root.name.split(",") if hierarchy.kind is Kind.V1 else []
+    for line in (proc_root / "cgroups").read_text().splitlines():
+        name, number, *_ = line.split()
+        if name in names and int(number):
+            return name, int(number)
+    return None
+
+
 _LOOKED_FOR = (
     (_CPU_V1, "cpu.stat"),
     (_CPUACCT_V1, "cpuacct.usage"),

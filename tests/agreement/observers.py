@@ -21,10 +21,10 @@ ENTRY_POINTS = {"pause", "busybox"}
 NR = syscalls.table()
 
 
-def agree(lab: Lab, pod: Pod, directory: Path) -> None:
+def agree(lab: Lab, pod: Pod, directory: Path, **settings: str) -> None:
     """Bear the pod under both observers and assert that they agree."""
     with Strace([lab.containerd_pid], directory / "strace.log") as strace:
-        with observing(directory, QUIET_S) as observation:
+        with observing(directory, QUIET_S, **settings) as observation:
             born = lab.bear(pod)
             wait_until_entered(pod)
         (birth,) = observation.births(pod.uid)

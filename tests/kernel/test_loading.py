@@ -100,7 +100,7 @@ def test_drops_that_the_kernels_types_refuse(monkeypatch: pytest.MonkeyPatch) ->
     types = btf.KernelTypes()
     monkeypatch.setattr(btf.KernelTypes, "offset", lacks)
     told = loader._with_drops(types, {"DROPS": 1, "RING_PAGES": 512})
-    assert told == ({"RING_PAGES": 512}, "the kernel's struct task_struct has no member cgroups")
+    assert told == ({"RING_PAGES": 512}, "the kernel's struct inode has no member i_private")
 
 
 def test_drops_that_were_not_asked_for(cache: Path) -> None:
