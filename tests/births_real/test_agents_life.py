@@ -1,14 +1,19 @@
 """Births that the agent does not see whole: it ends, it begins, or it has no eBPF."""
 
+import contextlib
+import socket
+import time
 from pathlib import Path
 
 import pytest
 
+from demo.agent import Agent
 from demo.lab import Lab
 from demo.pod import Container, Pod
 from tests.births_real.observation import COUNTS, assert_sound, observing, units
 
 pytestmark = [pytest.mark.containerd, pytest.mark.slow]
+STOP_LIMIT_S = 10  # docs/operating.md, "When the collector is away"
 
 
 def test_an_agent_that_ends_during_a_birth_tells_it(lab: Lab, tmp_path: Path) -> None:
@@ -21,6 +26,26 @@ def test_an_agent_that_ends_during_a_birth_tells_it(lab: Lab, tmp_path: Path) ->
     assert birth.count("complete") is False
     assert units(birth) == ["sandbox", "container main"]
     assert_sound(birth)
+    lab.remove(born)
+
+
+@pytest.mark.parametrize("protocol", ["grpc", "http/protobuf"])
+def test_an_agent_ends_though_nobody_answers(lab: Lab, tmp_path: Path, protocol: str) -> None:
+    """A collector that takes the connection and says nothing keeps it from ending no longer than was promised."""
+    with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as silent:
+        settings = {
+            "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{silent.getsockname()[1]}",
+            "OTEL_EXPORTER_OTLP_PROTOCOL": protocol,
+            "OTEL_METRIC_EXPORT_INTERVAL": "500",
+            "OTEL_KERNEL_KUBERNETES": "off",
+        }
+        with Agent(settings, tmp_path / "agent.log") as agent:
+            born = lab.bear(Pod("unheard"))
+            began = time.monotonic()
+            assert agent.stop() == 0
+            assert time.monotonic() - began < STOP_LIMIT_S
+        (said,) = [line for line in agent.messages() if "counted:" in line]
+    assert "export dropped 1" in said
     lab.remove(born)
 
 
