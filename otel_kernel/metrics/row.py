@@ -17,7 +17,7 @@ SCOPES: Mapping[Source, str] = MappingProxyType(
 CPU_CONTROLLER = "cpu controller (v1 or v2)"
 MEMORY_CONTROLLER = "memory controller (v1 or v2)"
 PSI = "CONFIG_PSI, cgroup v2 (beside v1 is enough), not booted with psi=0"
-BPF = "eBPF, cgroup v2 (beside v1 is enough)"
+BPF = "eBPF, cgroups of v2 (beside v1 is enough) or of a v1 controller"
 PROC = "the node's /proc and PID namespace"
 
 ONE_FILE = "one small file for each at each export"
