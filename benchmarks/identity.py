@@ -73,7 +73,9 @@ def _ready(ready_s: float) -> Row:
 
 def _named(output: Path) -> Row:
     """Return how many of the pods that were there the first collection names."""
-    resources = (each for line in output.read_text().splitlines() for each in json.loads(line)["resourceMetrics"])
+    resources = (
+        each for line in output.read_text().splitlines() for each in json.loads(line).get("resourceMetrics", ())
+    )
     count = sum(name is not None and name.startswith("there-") for name in {_pod_name(each) for each in resources})
     return Row("pods with a name in the first collection", (count,), "", bar=Bar(count, PODS, "", at_least=True))
 
